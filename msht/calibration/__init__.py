@@ -1,0 +1,1 @@
+"""Calibration: probabilities, operating points, conformal sets."""

@@ -1,0 +1,1 @@
+"""Cohorts: the manifest, the split, the phantom, the data set."""

@@ -1,0 +1,1 @@
+"""Explanation: where in the image the answer comes from."""

@@ -1,0 +1,111 @@
+"""Writing files so that nobody ever finds half of one, and reading them so that nobody leaves their folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msht.errors import InvalidInput, MissingResource
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise.
+
+    The temporary name keeps the suffix of `path`, since many writers choose their format by it.
+
+    Raises:
+        MissingResource: if the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    temporary.chmod(0o666 & ~_umask())
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> MissingResource:
+    """Say that `path` could not be written, and why."""
+    reason = error.strerror or str(error)
+    return MissingResource(
+        f"{path} cannot be written: {reason}.",
+        "Free some space or choose a folder that can be written; what was there before is unchanged.",
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write indented JSON in a stable order, whole or not at all; NaN is refused, as JSON has none."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Read a JSON file that this program wrote.
+
+    Args:
+        path: the file.
+        what: what it should be, for the message ("bundle description").
+
+    Raises:
+        InvalidInput: if it is not there or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{path} does not exist; it should be the {what}.", "Check the folder.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is not readable JSON ({error}).", f"Write the {what} again.") from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_text(text: str) -> str:
+    """SHA-256 of a text's UTF-8 bytes, in hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Resolve a path read from a file, and refuse it if it leaves `root`.
+
+    Raises:
+        InvalidInput: if the path is absolute or climbs out of `root`, by name or by a symbolic link.
+    """
+    candidate = (root / relative).resolve()
+    if Path(relative).is_absolute() or not candidate.is_relative_to(root.resolve()):
+        raise InvalidInput(
+            f"The path '{relative}' leaves the folder {root}.",
+            "Paths in a table are relative to it and stay below it.",
+        )
+    return candidate
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""Images: reading, preprocessing, augmentation, quality."""

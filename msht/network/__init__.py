@@ -1,0 +1,1 @@
+"""The network: attention, Focus blocks, decoder, backbone, MSHT itself and what it is compared with."""

@@ -1,0 +1,1 @@
+"""Statistics: classification metrics, intervals, comparisons."""

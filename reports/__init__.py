@@ -1,0 +1,1 @@
+"""Documents that a clinician or a reviewer reads, set by Typst."""
