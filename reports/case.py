@@ -1,0 +1,284 @@
+"""The case report: what the person at the microscope reads, on two pages at most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from reports.parts import Fact, ModelFacts, Moment, Part, Performance, Probability
+
+Call = Literal["positive", "negative", "indeterminate", "not evaluable"]
+
+VIRIDIS = (
+    "#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725",
+)  # fmt: skip
+"""Nine even stops of matplotlib's viridis: even in lightness, so it reads without colour too."""
+
+
+class FieldRow(Part):
+    """One photographed field: a row of the table on page 2."""
+
+    name: str
+    """File name, as the person knows it."""
+
+    sha256: str
+    """Digest of the file, in hexadecimal; printed shortened. Empty if the file could not be read."""
+
+    width: int | None = None
+    """Pixels across, after orientation; None if unreadable."""
+
+    height: int | None = None
+    """Pixels down, after orientation; None if unreadable."""
+
+    orientation: str = "none"
+    """What EXIF asked for and was applied: "none", "rotated 90", "mirrored"."""
+
+    quality: tuple[str, ...] = ()
+    """Quality flags: "out of focus", "overexposed"; empty where nothing was found."""
+
+    evaluable: bool
+    """Whether the field went into the case."""
+
+    rejected_because: str | None = None
+    """Why not, in a few words; needed where `evaluable` is false."""
+
+    logit: float | None = None
+    """Raw score: mean over the folds of z[1] - z[0], before calibration."""
+
+    probability: Probability | None = None
+    """Calibrated score of the field: mean over the folds of the calibrated probabilities."""
+
+    spread: float | None = Field(default=None, ge=0.0)
+    """Standard deviation over the folds of the calibrated probability."""
+
+    out_of_distribution: bool = False
+    """Whether the field looks unlike the development cohort."""
+
+    call: Literal["positive", "negative"] | None = None
+    """Side of the field-level threshold; None where not evaluable."""
+
+
+class DecidingField(Part):
+    """A field that weighed most in the call, shown with its heat map."""
+
+    name: str
+    """File name, equal to the `name` of its row in `fields`."""
+
+    crop: Path
+    """The crop that the model saw, JPEG or PNG on disk (any size; shrunk to what the page needs)."""
+
+    overlay: Path
+    """The same crop with the heat map over it, same shape; made with the case's shared scale."""
+
+    probability: Probability
+    """Calibrated score of the field."""
+
+    crop_width: int = Field(gt=0)
+    """Pixels of the original photograph that the crop spans, for the scale bar."""
+
+    microns_per_pixel: float | None = Field(default=None, gt=0)
+    """Size of a pixel of the original photograph; None prints "scale unknown"."""
+
+
+class HeatMap(Part):
+    """The one scale that all heat maps of the case share, and where they come from."""
+
+    method: str
+    """Method with its name in the literature: "Grad-CAM"."""
+
+    layer: str
+    """Layer whose activations are shown: "decoder 4, after MHSA"."""
+
+    low: float = 0.0
+    """Value of the first colour."""
+
+    high: float
+    """Value of the last colour, shared within the case."""
+
+    unit: str = "positive evidence, arbitrary units"
+    """What the values are."""
+
+    colours: tuple[str, ...] = VIRIDIS
+    """Hex stops of the colour map, low to high, evenly spaced; the same map as in the overlays."""
+
+
+class CaseScore(Part):
+    """The score of the case on the scale of the operating point."""
+
+    probability: Probability
+    """Calibrated case score."""
+
+    logit: float
+    """Raw case score, before the case calibrator: what the case rule gives."""
+
+    low: Probability | None = None
+    """Lower end of the interval drawn on the scale; None draws none."""
+
+    high: Probability | None = None
+    """Upper end of the interval drawn on the scale."""
+
+    interval: str = ""
+    """What the interval is: "range over the folds"; needed where `low` is given."""
+
+
+class OperatingPoint(Part):
+    """The threshold, and where it comes from."""
+
+    threshold: Probability
+    """The case is positive at or above it."""
+
+    rule: str
+    """How it was chosen: "highest threshold with case sensitivity of at least 95 %"."""
+
+    data: str
+    """On which data: "out-of-fold cases of the development cohort (n = 120)"."""
+
+    guarantee: str | None = None
+    """What is guaranteed, in words; None where nothing is."""
+
+    overridden: bool = False
+    """Whether the user replaced the bundle's threshold for this scoring; printed plainly."""
+
+
+class Conformal(Part):
+    """The conformal set of the case: which calls the data cannot rule out."""
+
+    classes: tuple[Literal["negative", "positive"], ...]
+    """Members of the set; both or none means that the case is referred."""
+
+    error: Probability
+    """Error level of the sets (0.1: nine in ten sets hold the truth)."""
+
+    positive_from: Probability | None = None
+    """"positive" is in the set at or above this score; None leaves the band off the scale."""
+
+    negative_up_to: Probability | None = None
+    """"negative" is in the set at or below this score."""
+
+
+class CaseReport(Part):
+    """All that a case report says; every sentence about the case is made from these."""
+
+    report_id: str
+    """Identity of the report, printed on each page."""
+
+    case_id: str
+    """The case, as entered."""
+
+    created: Moment
+    """Time of the report, with its zone; stamped into the PDF, so that equal input gives equal bytes."""
+
+    call: Call
+    """The model's answer. "not evaluable" needs a reason; the others need a score."""
+
+    not_evaluable_because: str | None = None
+    """Why the case cannot be evaluated, as a sentence."""
+
+    positive_means: str = "atypical or malignant-looking cells"
+    """What "positive" stands for in this cohort: "Model call: positive for …"."""
+
+    score: CaseScore | None = None
+    """Score of the case; None where not evaluable."""
+
+    operating_point: OperatingPoint
+    """The threshold of the case."""
+
+    conformal: Conformal | None = None
+    """Conformal set of the case; None where the bundle has none."""
+
+    refer: bool
+    """Whether the case should go to a cytopathologist's eye before anything rests on the call."""
+
+    refer_because: tuple[str, ...]
+    """Why, or why not: at least one sentence."""
+
+    out_of_distribution: str | None = None
+    """Sentence with figures where the case as a whole looks unlike the development cohort; else None."""
+
+    case_rule: str
+    """How field scores become the case score, in words."""
+
+    fields: tuple[FieldRow, ...]
+    """Every field of the case, rejected ones too, in the order in which they were given."""
+
+    deciding: tuple[DecidingField, ...] = Field(default=(), max_length=4)
+    """The fields that decided, most weighty first; empty where there is nothing to show."""
+
+    heat_map: HeatMap | None = None
+    """The shared scale; needed where `deciding` is not empty."""
+
+    performance: tuple[Performance, ...]
+    """Performance at this threshold: by case first, by field where known; at most one for each level."""
+
+    entered: tuple[Fact, ...] = ()
+    """What a person typed about the case: pass, stain, magnification, note; marked as entered."""
+
+    model: ModelFacts
+    """Which model spoke."""
+
+    split_by_image: bool = False
+    """True if the development cohort was split by image, so that patients may be on both sides."""
+
+    synthetic: bool = False
+    """True if the model was developed on synthetic phantom data."""
+
+    warnings: tuple[str, ...] = ()
+    """Further warnings about model or cohort, each a sentence."""
+
+    limits: tuple[str, ...] = ()
+    """Limits and unsuitable uses, each a sentence."""
+
+    full_table: str = "images.csv"
+    """Where the whole table of fields is, for cases with more fields than the page holds."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CaseReport:
+        if self.call == "not evaluable" and not self.not_evaluable_because:
+            raise ValueError("not_evaluable_because is needed where the call is 'not evaluable'")
+        if self.call != "not evaluable" and self.score is None:
+            raise ValueError(f"score is needed where the call is '{self.call}'")
+        if self.deciding and self.heat_map is None:
+            raise ValueError("heat_map is needed where deciding fields are shown")
+        if not self.refer_because:
+            raise ValueError("refer_because needs at least one sentence")
+        for row in self.fields:
+            if not row.evaluable and not row.rejected_because:
+                raise ValueError(f"rejected_because is needed for field '{row.name}', which is not evaluable")
+        unknown = {field.name for field in self.deciding} - {row.name for row in self.fields}
+        if unknown:
+            raise ValueError(f"deciding names fields that are not in fields: {sorted(unknown)}")
+        return self
+
+    @property
+    def evaluable_fields(self) -> int:
+        """Fields that went into the case."""
+        return sum(row.evaluable for row in self.fields)
+
+    @property
+    def positive_fields(self) -> int:
+        """Evaluable fields on the positive side of the field-level threshold."""
+        return sum(row.evaluable and row.call == "positive" for row in self.fields)
+
+    @property
+    def rejected_fields(self) -> int:
+        """Fields that did not go into the case."""
+        return len(self.fields) - self.evaluable_fields
+
+
+def write_case_report(report: CaseReport, out: Path) -> Path:
+    """Set the report as a PDF (PDF/A-2a, PDF/UA-1) of two pages at most.
+
+    Args:
+        report: what the pages say.
+        out: the PDF to write; an existing one is replaced, whole or not at all.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InvalidInput: if a text holds a character that the fonts cannot set, naming field and character, or
+            an image is missing or cannot be read.
+    """
+    raise NotImplementedError
