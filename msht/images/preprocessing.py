@@ -25,7 +25,7 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     crop: int | None = Field(default=None, ge=1)
-    """Edge of the centred square in px of the field; None, or a field too small for it: the largest square."""
+    """Edge of the centred square in px of the field; the largest square if None or if the field is small."""
     size: int = Field(ge=8)
     """Edge of the network's input in px."""
     mean: Triple | None = None

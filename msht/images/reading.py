@@ -216,7 +216,7 @@ def _load(image: Image.Image, path: Path) -> tuple[int, bool]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation; 1 where there is none, or where the metadata beside the pixels are broken."""
+    """Read the EXIF orientation; 1 where there is none, or where the metadata are broken."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # metadata are not evidence: upright is all that can be assumed
@@ -287,8 +287,8 @@ def _apply_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, str
 def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Build the way from a profile to sRGB; None where it changes no sample by more than two levels of 255.
 
-    Cameras write the same few profiles into every file, most of them sRGB under some name: the test is made on
-    a grid of colours once for each profile, not on each image.
+    Cameras write the same few profiles into every file, most of them sRGB under some name: the test is made
+    on a grid of colours once for each profile, not on each image.
     """
     source = ImageCms.getOpenProfile(io.BytesIO(profile))
     target: Any = ImageCms.createProfile("sRGB")
