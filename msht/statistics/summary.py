@@ -1,0 +1,274 @@
+"""All figures of one set of predictions, each with the interval that its data allow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from msht.statistics.arrays import Floats, Integers, as_binary, as_groups, as_probabilities, check_fraction
+from msht.statistics.bootstrap import (
+    FEWEST_GROUPS,
+    Method,
+    clustered_bootstrap,
+    confusion_statistic,
+    mean_statistic,
+    ranking_statistic,
+)
+from msht.statistics.classification import (
+    CONFUSION_RATIOS,
+    ConfusionCounts,
+    count_confusion,
+    log_losses,
+    squared_errors,
+)
+from msht.statistics.intervals import Interval, delong_interval, newcombe_auroc_interval, wilson_interval
+
+MEASURES = (
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "mcc",
+    "auroc",
+    "auprc",
+    "brier",
+    "log_loss",
+)
+"""Names of the estimates of a `PerformanceSummary`, in the order in which reports show them."""
+
+PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
+"""The measures that are a count among a count."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its interval."""
+
+    value: float
+    """The figure from all rows; NaN where undefined."""
+    low: float
+    """Lower bound; NaN where none can be given."""
+    high: float
+    """Upper bound; NaN where none can be given."""
+    method: str = ""
+    """How the interval was computed, in words; empty where there is none."""
+    note: str = ""
+    """Why there is no interval or no figure, or what to mind; empty where all is well."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON; NaN becomes None."""
+        return {
+            field.name: _plain(value) if isinstance(value := getattr(self, field.name), float) else value
+            for field in fields(self)
+        }
+
+
+@dataclass(frozen=True)
+class PerformanceSummary:
+    """What a set of predictions shows, at one threshold."""
+
+    threshold: float
+    """A row is called positive when its probability is at least this."""
+    counts: ConfusionCounts
+    """The 2 x 2 table."""
+    n_rows: int
+    """Rows."""
+    n_groups: int
+    """Patients (or what stands for them)."""
+    prevalence: float
+    """Share of positive rows."""
+    confidence: float
+    """Confidence of every interval."""
+    resamples: int
+    """Bootstrap resamples."""
+    seed: int
+    """Seed of the resampling."""
+    method: str
+    """How the intervals were computed, in words."""
+    sensitivity: Estimate
+    specificity: Estimate
+    ppv: Estimate
+    npv: Estimate
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    f1: Estimate
+    mcc: Estimate
+    auroc: Estimate
+    auprc: Estimate
+    brier: Estimate
+    log_loss: Estimate
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON: NaN becomes None, the twelve measures lie under `estimates`."""
+        plain = ("threshold", "n_rows", "n_groups", "prevalence", "confidence", "resamples", "seed", "method")
+        return {
+            **{name: _plain(getattr(self, name)) for name in plain},
+            "counts": {field.name: getattr(self.counts, field.name) for field in fields(self.counts)},
+            "estimates": {name: getattr(self, name).as_dict() for name in MEASURES},
+        }
+
+
+def summarise(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    threshold: float,
+    groups: ArrayLike | None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 517,
+    method: Method = "expanded",
+) -> PerformanceSummary:
+    """Compute every figure of a set of predictions, with intervals that respect the patients.
+
+    Where several rows share a patient the intervals resample patients. Where every row is a patient of its
+    own, proportions get Wilson's and the AUROC gets DeLong's, which are better than resampling there. Where
+    no resample differs (no error at all) resampling would give a width of zero: proportions then get Wilson's
+    and the AUROC Newcombe's with the number of patients in place of rows, the most cautious reading, and the
+    other measures no interval. Each `Estimate` says which method it got, or why none.
+
+    Args:
+        labels: (N,) 0 or 1.
+        probabilities: (N,) of the positive class.
+        threshold: a row is called positive when its probability is at least this.
+        groups: (N,) patient of each row; None if every row stands alone.
+        confidence: of every interval, in (0, 1).
+        resamples: bootstrap resamples, at least 100.
+        seed: of the resampling.
+        method: of the bootstrap; see `clustered_bootstrap`.
+
+    Returns:
+        The summary; it never fails for few patients or one class only, but says so in the notes.
+
+    Raises:
+        InvalidInput: if an array has the wrong length, values or missing ids.
+    """
+    truth = as_binary(labels)
+    values = as_probabilities(probabilities, len(truth))
+    codes, n_groups = as_groups(groups, len(truth))
+    check_fraction(confidence, "confidence")
+    calls = (values >= threshold).astype(np.int64)
+
+    ratios = confusion_statistic(truth, calls, codes, n_groups)
+    ranking = ranking_statistic(truth, values, codes, n_groups)
+    losses = mean_statistic(
+        np.column_stack([squared_errors(truth, values), log_losses(truth, values)]), codes, n_groups
+    )
+    columns = [CONFUSION_RATIOS.index(name) for name in MEASURES[:8]]
+
+    def statistic(weights: Floats) -> Floats:
+        return np.concatenate([ratios(weights)[:, columns], ranking(weights), losses(weights)], axis=1)
+
+    point = statistic(np.ones((1, n_groups)))[0]
+    intervals = clustered_bootstrap(
+        statistic, n_groups, confidence=confidence, resamples=resamples, seed=seed, method=method
+    )
+    counts = count_confusion(truth, calls)
+    independent = n_groups == len(truth)
+    unit = "rows" if independent else "patients"
+    words = f"{method} bootstrap of {resamples} resamples of {n_groups} {unit}"
+    estimates = {}
+    for name, value, interval in zip(MEASURES, point, intervals, strict=True):
+        estimate = _describe(float(value), interval, words, n_groups)
+        if name in PROPORTIONS and not math.isnan(value) and (independent or _flat(interval)):
+            selected = _denominator(name, truth, calls)
+            estimate = _wilson(estimate, float(value), selected, codes, confidence, independent)
+        if name == "auroc" and not math.isnan(value) and (independent or _flat(interval)):
+            estimate = _area(estimate, truth, values, codes, confidence, independent)
+        estimates[name] = estimate
+    summary_method = (
+        f"Wilson for proportions, DeLong on the logit scale for AUROC, {words} for the rest"
+        if independent
+        else f"{words}; where no resample differs, Wilson or Newcombe with the number of patients"
+    )
+    return PerformanceSummary(
+        threshold=float(threshold),
+        counts=counts,
+        n_rows=len(truth),
+        n_groups=n_groups,
+        prevalence=float(truth.mean()),
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        method=summary_method,
+        **estimates,
+    )
+
+
+def _describe(value: float, interval: Interval, words: str, n_groups: int) -> Estimate:
+    nothing = float("nan")
+    if math.isnan(value):
+        return Estimate(
+            value, nothing, nothing, note="not defined for these rows: a class or a call is missing"
+        )
+    if n_groups < FEWEST_GROUPS:
+        note = f"no interval: {n_groups} patients, fewer than {FEWEST_GROUPS}"
+        return Estimate(value, nothing, nothing, note=note)
+    if not interval.known:
+        return Estimate(value, nothing, nothing, note="no interval: undefined in too many resamples")
+    if _flat(interval):
+        return Estimate(value, nothing, nothing, note="no interval: the same in every resample")
+    return Estimate(value, interval.low, interval.high, method=words)
+
+
+def _flat(interval: Interval) -> bool:
+    return interval.known and interval.high - interval.low < 1e-12
+
+
+def _denominator(name: str, truth: Integers, calls: Integers) -> np.ndarray:
+    """Rows that a proportion is of."""
+    return {
+        "sensitivity": truth == 1,
+        "specificity": truth == 0,
+        "ppv": calls == 1,
+        "npv": calls == 0,
+        "accuracy": np.ones(len(truth), dtype=bool),
+    }[name]
+
+
+def _wilson(
+    estimate: Estimate,
+    value: float,
+    selected: np.ndarray,
+    codes: Integers,
+    confidence: float,
+    independent: bool,
+) -> Estimate:
+    trials = int(selected.sum()) if independent else len(np.unique(codes[selected]))
+    if not independent and len(np.unique(codes)) < FEWEST_GROUPS:
+        return estimate
+    interval = wilson_interval(value * trials, trials, confidence)
+    words = f"Wilson, n = {trials} " + ("rows" if independent else "patients")
+    return Estimate(value, interval.low, interval.high, method=words)
+
+
+def _area(
+    estimate: Estimate,
+    truth: Integers,
+    values: Floats,
+    codes: Integers,
+    confidence: float,
+    independent: bool,
+) -> Estimate:
+    if not independent:
+        positives = len(np.unique(codes[truth == 1]))
+        negatives = len(np.unique(codes[truth == 0]))
+        interval = newcombe_auroc_interval(estimate.value, positives, negatives, confidence)
+        words = f"Newcombe, {positives} positive and {negatives} negative patients"
+        return Estimate(estimate.value, interval.low, interval.high, method=words)
+    interval = delong_interval(truth, values, confidence)
+    if not interval.known:
+        return Estimate(estimate.value, interval.low, interval.high, note="no interval: one row in a class")
+    words = "Newcombe" if estimate.value in (0.0, 1.0) else "DeLong on the logit scale"
+    return Estimate(estimate.value, interval.low, interval.high, method=words)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
