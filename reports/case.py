@@ -7,9 +7,19 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from msht.errors import InvalidInput
+from reports.case_view import view
 from reports.parts import Fact, ModelFacts, Moment, Part, Performance, Probability
+from reports.pictures import picture_for_page
+from reports.typesetting import DoesNotFit, typeset, write_pdf
 
 Call = Literal["positive", "negative", "indeterminate", "not evaluable"]
+
+_PAGE_1 = ((43.0, False), (38.0, False), (33.0, True), (27.0, True))
+"""(millimetres across a crop, whether long texts are shortened), from roomy to tight."""
+
+_PAGE_2 = ((60, False), (60, True), (45, True), (30, True), (15, True))
+"""(rows of the table, whether long texts are shortened), from roomy to tight."""
 
 VIRIDIS = (
     "#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725",
@@ -281,4 +291,21 @@ def write_case_report(report: CaseReport, out: Path) -> Path:
         InvalidInput: if a text holds a character that the fonts cannot set, naming field and character, or
             an image is missing or cannot be read.
     """
-    raise NotImplementedError
+    files = {}
+    for index, field in enumerate(report.deciding):
+        for kind, path in (("crop", field.crop), ("overlay", field.overlay)):
+            what = f"the {kind} of field {field.name}"
+            files[f"{kind}-{index}.jpg"] = picture_for_page(path, what=what, width_mm=_PAGE_1[0][0])
+    tight = {1: 0, 2: 0}
+    while tight[1] < len(_PAGE_1) and tight[2] < len(_PAGE_2):
+        data = view(report, page_1=_PAGE_1[tight[1]], page_2=_PAGE_2[tight[2]])
+        try:
+            pdf = typeset("case.typ", data, files=files, created=report.created, source=report)
+        except DoesNotFit as error:
+            tight[error.page] += 1
+            continue
+        return write_pdf(pdf, out)
+    raise InvalidInput(
+        f"The report of case {report.case_id!r} does not fit two pages.",
+        "Shorten the reasons, warnings and limits handed over with it.",
+    )
