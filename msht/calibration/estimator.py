@@ -75,15 +75,23 @@ class BinaryCalibrator(ClassifierMixin, BaseEstimator, abc.ABC):
         Returns:
             (N, 2) in the order of `classes_`; rows sum to 1.
         """
-        check_is_fitted(self, "classes_")
-        scores = validate_data(self, _as_column(X), dtype=np.float64, reset=False)
-        positive = self._positive_probability(scores[:, self.column])
+        positive = self._positive_probability(self._scores_of(X))
         return np.column_stack([1 - positive, positive])
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The likelier class of each row, (N,); the positive one at exactly one half."""
         positive = self.predict_proba(X)[:, 1] >= 0.5
         return self.classes_[positive.astype(np.int64)]
+
+    @abc.abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """The fitted numbers, as plain JSON."""
+
+    def _scores_of(self, X: ArrayLike) -> Floats:
+        """Check a table against the one of `fit`, and give its logits, (N,)."""
+        check_is_fitted(self, "classes_")
+        table = validate_data(self, _as_column(X), dtype=np.float64, reset=False)
+        return table[:, self.column]
 
     @abc.abstractmethod
     def _fit_scores(self, scores: Floats, labels: Integers, weights: Floats) -> None:

@@ -72,22 +72,50 @@ def clustered_bootstrap(
     (2015), Am. Stat. 69:371, section 4.3, for the expansion; Efron (1987), J. Am. Stat. Assoc. 82:171, for
     BCa.
     """
-    check_fraction(confidence, "confidence")
+    values = bootstrap_values(statistic, n_groups, resamples=resamples, seed=seed)
+    return interval_of_values(statistic, values, n_groups, confidence=confidence, method=method)
+
+
+def bootstrap_values(
+    statistic: GroupStatistic, n_groups: int, *, resamples: int = 2000, seed: int = 517
+) -> Floats:
+    """The K statistics in each of R resamples of the groups, (R, K); NaN where undefined.
+
+    Raises:
+        InvalidInput: if `resamples` is below 100.
+    """
     if resamples < 100:
         raise InvalidInput(
             f"Expected `resamples` to be at least 100, but got {resamples}.", "2000 is a good number."
         )
-    estimate = statistic(np.ones((1, n_groups)))[0]
+    return np.concatenate([statistic(weights) for weights in group_weights(n_groups, resamples, seed)])
+
+
+def interval_of_values(
+    statistic: GroupStatistic,
+    values: Floats,
+    n_groups: int,
+    *,
+    confidence: float = 0.95,
+    method: Method = "expanded",
+) -> list[Interval]:
+    """Intervals from the (R, K) values of `bootstrap_values`; see `clustered_bootstrap`.
+
+    Raises:
+        InvalidInput: if `confidence` is outside (0, 1).
+    """
+    check_fraction(confidence, "confidence")
+    count = values.shape[1]
     if n_groups < FEWEST_GROUPS:
-        return [Interval(float("nan"), float("nan"), confidence) for _ in estimate]
-    values = np.concatenate([statistic(w) for w in group_weights(n_groups, resamples, seed)])
-    tails = np.tile([(1 - confidence) / 2, (1 + confidence) / 2], (len(estimate), 1))
+        return [Interval(float("nan"), float("nan"), confidence)] * count
+    tails = np.tile([(1 - confidence) / 2, (1 + confidence) / 2], (count, 1))
     if method == "expanded":
         reach = np.sqrt(n_groups / (n_groups - 1)) * student.ppf(tails[:, 1], n_groups - 1)
         tails = np.stack([norm.cdf(-reach), norm.cdf(reach)], axis=1)
     elif method == "bca":
+        estimate = statistic(np.ones((1, n_groups)))[0]
         tails = _bca_tails(tails, estimate, values, _leave_one_out(statistic, n_groups))
-    return [_quantiles(values[:, k], tails[k], confidence) for k in range(len(estimate))]
+    return [_quantiles(values[:, k], tails[k], confidence) for k in range(count)]
 
 
 def group_weights(n_groups: int, resamples: int, seed: int) -> Iterator[Floats]:

@@ -125,6 +125,7 @@ def summarise(
     resamples: int = 2000,
     seed: int = 517,
     method: Method = "expanded",
+    calls: ArrayLike | None = None,
 ) -> PerformanceSummary:
     """Compute every figure of a set of predictions, with intervals that respect the patients.
 
@@ -143,6 +144,7 @@ def summarise(
         resamples: bootstrap resamples, at least 100.
         seed: of the resampling.
         method: of the bootstrap; see `clustered_bootstrap`.
+        calls: (N,) 0 or 1 where something other than the threshold decided; None for the threshold.
 
     Returns:
         The summary; it never fails for few patients or one class only, but says so in the notes.
@@ -154,9 +156,9 @@ def summarise(
     values = as_probabilities(probabilities, len(truth))
     codes, n_groups = as_groups(groups, len(truth))
     check_fraction(confidence, "confidence")
-    calls = (values >= threshold).astype(np.int64)
+    called = as_binary((values >= threshold) if calls is None else calls, "calls")
 
-    ratios = confusion_statistic(truth, calls, codes, n_groups)
+    ratios = confusion_statistic(truth, called, codes, n_groups)
     ranking = ranking_statistic(truth, values, codes, n_groups)
     losses = mean_statistic(
         np.column_stack([squared_errors(truth, values), log_losses(truth, values)]), codes, n_groups
@@ -170,7 +172,7 @@ def summarise(
     intervals = clustered_bootstrap(
         statistic, n_groups, confidence=confidence, resamples=resamples, seed=seed, method=method
     )
-    counts = count_confusion(truth, calls)
+    counts = count_confusion(truth, called)
     independent = n_groups == len(truth)
     unit = "rows" if independent else "patients"
     words = f"{method} bootstrap of {resamples} resamples of {n_groups} {unit}"
@@ -178,7 +180,7 @@ def summarise(
     for name, value, interval in zip(MEASURES, point, intervals, strict=True):
         estimate = _describe(float(value), interval, words, n_groups)
         if name in PROPORTIONS and not math.isnan(value) and (independent or _flat(interval)):
-            selected = _denominator(name, truth, calls)
+            selected = _denominator(name, truth, called)
             estimate = _wilson(estimate, float(value), selected, codes, confidence, independent)
         if name == "auroc" and not math.isnan(value) and (independent or _flat(interval)):
             estimate = _area(estimate, truth, values, codes, confidence, independent)
