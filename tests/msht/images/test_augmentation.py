@@ -136,7 +136,7 @@ def test_a_preset_is_resolved_and_may_be_overridden() -> None:
 
 def test_colour_alone_keeps_the_cells_where_they_are() -> None:
     field = smooth_field(32, 32)
-    jitter = Augmentation(brightness=0.2, saturation=0.3, hue=0.05)
+    jitter = Augmentation(brightness=0.2, contrast=0.3, saturation=0.3)
     for index in range(10):
         view = Augmenter(jitter, SMALL, 0)(field, epoch=0, index=index)
         grey, before = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).ravel() for image in (view, field))

@@ -1,0 +1,180 @@
+"""Can this field be evaluated? Focus, exposure and foreground, judged against the development cohort.
+
+No validated minimum exists for ROSE fields, so none is invented: a gate learns from the development images
+what is usual and names what is not. Only an image without any structure is refused whatever the cohort was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from msht.errors import InvalidInput
+
+Pixels = npt.NDArray[np.uint8]
+
+MEASURED_EDGE = 512
+"""Longer edge in px at which fields are measured; larger ones are averaged down, so that figures of different
+cameras can be compared and a measurement takes milliseconds."""
+
+BLANK_CONTRAST = 0.04
+"""Below this spread of smoothed luminance (10 of 255 levels) an image holds no structure, on any stain."""
+
+NOISE_SATURATION = 16
+"""Saturation (of 255) up to which a pixel counts as unstained: sensor noise on a white field reaches it."""
+
+_SMOOTHING = 1.0
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was measured on a field; every value is without unit."""
+
+    focus: float
+    """Log10 of the variance of the Laplacian over the variance of the luminance: blur lowers it, brightness
+    and contrast do not. Source: Pech-Pacheco et al. (2000), ICPR 3:314; compared with others by Pertuz et
+    al. (2013), Pattern Recognition 46:1415."""
+    brightness: float
+    """Mean luminance, 0 black to 1 white (luma of ITU-R BT.601)."""
+    contrast: float
+    """Smoothed luminance between the 0.1th and the 99.9th percentile, 0 to 1."""
+    clipped_dark: float
+    """Share of pixels with luminance at 2 of 255 or below."""
+    clipped_bright: float
+    """Share of pixels with luminance at 253 of 255 or above."""
+    foreground: float
+    """Share of pixels that are stained: saturation above Otsu's threshold and above noise. Source: Otsu
+    (1979), IEEE Trans. SMC 9:62; on saturation, as whole-slide tools find tissue."""
+
+
+def measure_quality(pixels: Pixels) -> Quality:
+    """Measure a field, RGB uint8 of shape (H, W, 3)."""
+    height, width = pixels.shape[:2]
+    if max(height, width) > MEASURED_EDGE:
+        factor = MEASURED_EDGE / max(height, width)
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    luminance = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    # Smoothed, so that neither focus nor contrast measures the sensor's noise or the blocks of JPEG.
+    smooth = cv2.GaussianBlur(luminance.astype(np.float32), (0, 0), _SMOOTHING)
+    low, high = np.percentile(smooth, [0.1, 99.9])
+    sharpness = float(cv2.Laplacian(smooth, cv2.CV_32F).var())
+    saturation = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)[:, :, 1]
+    threshold, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return Quality(
+        focus=math.log10((sharpness + 1e-6) / (float(luminance.var()) + 1e-3)),
+        brightness=float(luminance.mean()) / 255,
+        contrast=float(high - low) / 255,
+        clipped_dark=float(np.mean(luminance <= 2)),
+        clipped_bright=float(np.mean(luminance >= 253)),
+        foreground=float(np.mean(saturation > max(threshold, NOISE_SATURATION))),
+    )
+
+
+class Limits(BaseModel):
+    """What is usual for one measure; None where that side says nothing about quality."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: float | None = None
+    high: float | None = None
+
+
+_SIDES: dict[str, tuple[str | None, str | None]] = {
+    "focus": ("out of focus", None),
+    "brightness": ("too dark", "too bright"),
+    "contrast": ("too little contrast", None),
+    "clipped_dark": (None, "too many black pixels"),
+    "clipped_bright": (None, "too many overexposed pixels"),
+    "foreground": ("too little stained material", None),
+}
+"""For each measure the words for a value that is too low and one that is too high."""
+
+
+class QualityGate(BaseModel):
+    """Says whether a field can be evaluated; learned from development images and kept in the bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limits: dict[str, Limits] = Field(default_factory=dict)
+    """Limits by the name of a measure of `Quality`."""
+    quantile: float = Field(default=0.005, gt=0, lt=0.5)
+    """Largest share of the development images beyond the limits, all of them together."""
+    images: int = Field(default=0, ge=0)
+    """Number of development images that the limits were learned from; 0: only blank images are refused."""
+
+    @classmethod
+    def learn(cls, qualities: Sequence[Quality], quantile: float = 0.005) -> QualityGate:
+        """Learn what is usual.
+
+        The share `quantile` is divided among the limits, so that at most this share of the development images
+        falls beyond any. With few images such a quantile is hardly more than the extreme of the sample and
+        would turn away many good fields of the next day; each limit is then moved out to at least four robust
+        standard deviations from the median (1.4826 times the median absolute deviation: Rousseeuw and Croux
+        (1993), JASA 88:1273).
+
+        Raises:
+            InvalidInput: if there are no images.
+        """
+        if not qualities:
+            raise InvalidInput("No development image could be measured.", "Give at least one readable image.")
+        share = quantile / sum(words is not None for sides in _SIDES.values() for words in sides)
+        limits: dict[str, Limits] = {}
+        for name, (low_words, high_words) in _SIDES.items():
+            values = np.array([getattr(quality, name) for quality in qualities], dtype=np.float64)
+            if name in _RATIOS:
+                values = np.log(values + _OFFSET)
+            low = np.quantile(values, share, method="lower")
+            high = np.quantile(values, 1 - share, method="higher")
+            median = float(np.median(values))
+            spread = _LEAST_SPREAD[name]
+            if len(values) < 1 / share:
+                spread = max(spread, 1.4826 * float(np.median(np.abs(values - median))))
+            bounds = np.array([min(low, median - 4 * spread), max(high, median + 4 * spread)])
+            if name in _RATIOS:
+                bounds = np.maximum(np.exp(bounds) - _OFFSET, 0.0)
+            limits[name] = Limits(
+                low=float(bounds[0]) if low_words else None,
+                high=float(bounds[1]) if high_words else None,
+            )
+        return cls(limits=limits, quantile=quantile, images=len(qualities))
+
+    def judge(self, quality: Quality) -> list[str]:
+        """Say in words why a field cannot be evaluated; an empty list if it can."""
+        if quality.contrast < BLANK_CONTRAST:
+            return [f"blank: luminance spreads over {quality.contrast:.1%} of the range"]
+        reasons = []
+        for name, limits in self.limits.items():
+            value = getattr(quality, name)
+            low_words, high_words = _SIDES[name]
+            if limits.low is not None and value < limits.low:
+                reasons.append(
+                    f"{low_words} ({name.replace('_', ' ')} {value:.3g}, usual from {limits.low:.3g})"
+                )
+            elif limits.high is not None and value > limits.high:
+                reasons.append(
+                    f"{high_words} ({name.replace('_', ' ')} {value:.3g}, usual up to {limits.high:.3g})"
+                )
+        return reasons
+
+
+_RATIOS = frozenset({"foreground"})
+"""Measures that differ by factors rather than by amounts: their spread is taken on the logarithm."""
+
+_OFFSET = 1e-3
+
+_LEAST_SPREAD: dict[str, float] = {
+    "focus": 0.05,
+    "brightness": 0.02,
+    "contrast": 0.02,
+    "clipped_dark": 0.005,
+    "clipped_bright": 0.005,
+    "foreground": 0.1,
+}
+"""Spread granted to a measure even where the development images agree more closely than pictures do."""
