@@ -12,14 +12,15 @@ from reports.case_view import view
 from reports.parts import Fact, ModelFacts, Moment, Part, Performance, Probability
 from reports.pictures import picture_for_page
 from reports.typesetting import DoesNotFit, typeset, write_pdf
+from reports.wording import short_name
 
 Call = Literal["positive", "negative", "indeterminate", "not evaluable"]
 
-_PAGE_1 = ((43.0, False), (38.0, False), (33.0, True), (27.0, True))
-"""(millimetres across a crop, whether long texts are shortened), from roomy to tight."""
+_PAGE_1 = ((58.0, 260), (38.0, 200), (34.0, 130), (28.0, 90), (20.0, 50))
+"""(most millimetres across a crop, most characters of a free text), from roomy to tight."""
 
-_PAGE_2 = ((60, False), (60, True), (45, True), (30, True), (15, True))
-"""(rows of the table, whether long texts are shortened), from roomy to tight."""
+_PAGE_2 = ((60, 260), (60, 130), (45, 130), (30, 90), (15, 50))
+"""(most rows of the table, most characters of a free text), from roomy to tight."""
 
 VIRIDIS = (
     "#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725",
@@ -90,6 +91,16 @@ class DecidingField(Part):
 
     microns_per_pixel: float | None = Field(default=None, gt=0)
     """Size of a pixel of the original photograph; None prints "scale unknown"."""
+
+
+class RejectedPicture(Part):
+    """A rejected field, shown on page 1 of a case that cannot be evaluated."""
+
+    name: str
+    """File name, equal to the `name` of its row in `fields`."""
+
+    picture: Path
+    """The photograph, JPEG or PNG on disk; shrunk to what the page needs."""
 
 
 class HeatMap(Part):
@@ -216,6 +227,9 @@ class CaseReport(Part):
     deciding: tuple[DecidingField, ...] = Field(default=(), max_length=4)
     """The fields that decided, most weighty first; empty where there is nothing to show."""
 
+    rejected_pictures: tuple[RejectedPicture, ...] = Field(default=(), max_length=4)
+    """Rejected fields to show, for a case that is not evaluable; may be empty."""
+
     heat_map: HeatMap | None = None
     """The shared scale; needed where `deciding` is not empty."""
 
@@ -256,9 +270,10 @@ class CaseReport(Part):
         for row in self.fields:
             if not row.evaluable and not row.rejected_because:
                 raise ValueError(f"rejected_because is needed for field '{row.name}', which is not evaluable")
-        unknown = {field.name for field in self.deciding} - {row.name for row in self.fields}
+        shown = {field.name for field in self.deciding} | {field.name for field in self.rejected_pictures}
+        unknown = shown - {row.name for row in self.fields}
         if unknown:
-            raise ValueError(f"deciding names fields that are not in fields: {sorted(unknown)}")
+            raise ValueError(f"pictures of fields that are not in fields: {sorted(unknown)}")
         return self
 
     @property
@@ -292,10 +307,15 @@ def write_case_report(report: CaseReport, out: Path) -> Path:
             an image is missing or cannot be read.
     """
     files = {}
+    # One field alone is shown larger; see the widths in case.typ.
+    width_mm = 58.0 if len(report.deciding) == 1 else 41.5
     for index, field in enumerate(report.deciding):
         for kind, path in (("crop", field.crop), ("overlay", field.overlay)):
             what = f"the {kind} of field {field.name}"
-            files[f"{kind}-{index}.jpg"] = picture_for_page(path, what=what, width_mm=_PAGE_1[0][0])
+            files[f"{kind}-{index}.jpg"] = picture_for_page(path, what=what, width_mm=width_mm)
+    for index, shown in enumerate(report.rejected_pictures):
+        what = f"the rejected field {shown.name}"
+        files[f"rejected-{index}.jpg"] = picture_for_page(shown.picture, what=what, width_mm=41.5)
     tight = {1: 0, 2: 0}
     while tight[1] < len(_PAGE_1) and tight[2] < len(_PAGE_2):
         data = view(report, page_1=_PAGE_1[tight[1]], page_2=_PAGE_2[tight[2]])
@@ -306,6 +326,6 @@ def write_case_report(report: CaseReport, out: Path) -> Path:
             continue
         return write_pdf(pdf, out)
     raise InvalidInput(
-        f"The report of case {report.case_id!r} does not fit two pages.",
+        f"The report of case '{short_name(report.case_id)}' does not fit two pages.",
         "Shorten the reasons, warnings and limits handed over with it.",
     )

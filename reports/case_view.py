@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -16,21 +17,20 @@ if TYPE_CHECKING:
 WORDS = CASE["en"]
 
 
-def view(report: CaseReport, *, page_1: tuple[float, bool], page_2: tuple[int, bool]) -> dict[str, Any]:
+def view(report: CaseReport, *, page_1: tuple[float, int], page_2: tuple[int, int]) -> dict[str, Any]:
     """Give the data of `case.typ`.
 
     Args:
         report: the case.
-        page_1: millimetres across a crop, and whether long texts are shortened further.
-        page_2: most rows of the table of fields, and whether long texts are shortened further.
+        page_1: most millimetres across a crop, and most characters of a free text.
+        page_2: most rows of the table of fields, and most characters of a free text.
     """
-    picture_mm, tight_1 = page_1
-    rows, tight_2 = page_2
-    long_1, long_2 = 130 if tight_1 else 260, 130 if tight_2 else 260
+    picture_mm, long_1 = page_1
+    rows, long_2 = page_2
     return {
         "words": WORDS,
-        "report_id": wording.one_line(report.report_id, 60),
-        "case_id": wording.one_line(report.case_id, 60),
+        "report_id": wording.short_name(report.report_id, 48),
+        "case_id": wording.short_name(report.case_id, 48),
         "created": wording.moment(report.created),
         "kind": report.call,
         "picture_mm": picture_mm,
@@ -42,6 +42,9 @@ def view(report: CaseReport, *, page_1: tuple[float, bool], page_2: tuple[int, b
         "deciding": [_deciding(field, index) for index, field in enumerate(report.deciding)],
         "heat_map": _heat_map(report),
         "rejections": _rejections(report),
+        "rejected_pictures": [
+            _rejected_picture(report, index) for index in range(len(report.rejected_pictures))
+        ],
         "performance": [_performance(performance) for performance in report.performance[:2]],
         "table": _table(report, rows),
         "rule": _rule(report, long_2),
@@ -50,7 +53,7 @@ def view(report: CaseReport, *, page_1: tuple[float, bool], page_2: tuple[int, b
             for fact in report.entered[:8]
         ],
         "model": _model(report, long_2),
-        "limits": _capped((*FIXED_LIMITS, *report.limits), 5 if tight_2 else 7, long_2),
+        "limits": [*FIXED_LIMITS, *_capped(report.limits, 4 if long_2 > 100 else 2, long_2)],
     }
 
 
@@ -84,7 +87,8 @@ def _counts(report: CaseReport) -> str:
     sentence = f"{used:,} of {wording.count(total, 'field')} {'was' if used == 1 else 'were'} evaluable"
     if report.rejected_fields:
         rejected = report.rejected_fields
-        sentence += f"; {rejected:,} {'was' if rejected == 1 else 'were'} rejected (reasons on page 2)"
+        sentence += f"; {rejected:,} {'was' if rejected == 1 else 'were'} rejected"
+        sentence += " (reasons on page 2)" if report.call != "not evaluable" else ""
     return sentence + "."
 
 
@@ -220,6 +224,19 @@ def _rejections(report: CaseReport) -> list[dict[str, str]]:
     return listed
 
 
+def _rejected_picture(report: CaseReport, index: int) -> dict[str, str]:
+    shown = report.rejected_pictures[index]
+    row = next(row for row in report.fields if row.name == shown.name)
+    name = wording.short_name(shown.name, 26)
+    reason = wording.one_line(row.rejected_because or "", 80)
+    return {
+        "picture": f"rejected-{index}.jpg",
+        "name": name,
+        "reason": reason,
+        "alt": f"Field {name}, rejected: {reason}.",
+    }
+
+
 def _performance(performance: Performance) -> dict[str, Any]:
     counts = performance.counts
     unit = "case" if performance.level == "case" else "field"
@@ -234,8 +251,9 @@ def _performance(performance: Performance) -> dict[str, Any]:
             [WORDS[name], wording.percent_interval(getattr(performance, name))]
             for name in ("sensitivity", "specificity", "ppv", "npv")
         ],
-        "cohort": f"{wording.one_line(performance.cohort, 120)}, {basis}: n = {wording.count(counts.n, unit)}{who}, "
-        f"prevalence {wording.percent(counts.prevalence)}. {wording.one_line(performance.interval_method, 90)}.",
+        "cohort": f"{wording.one_line(performance.cohort, 120)}, {basis}: "
+        f"n = {wording.count(counts.n, unit)}{who}, prevalence {wording.percent(counts.prevalence)}. "
+        f"{wording.one_line(performance.interval_method, 90)}.",
     }
 
 
@@ -251,20 +269,32 @@ def _table(report: CaseReport, most: int) -> dict[str, Any]:
             f"The {most} fields with the highest scores of {len(report.fields):,}; the full table is in "
             f"{wording.one_line(report.full_table, 80)}."
         )
-    return {"rows": [_row(row) for row in chosen], "note": note}
+    room = 30 if len(chosen) > 24 else 40
+    # Of long names that begin alike, the beginnings would be all that is left to see.
+    common = _common_beginning([row.name for row in chosen])
+    skip = common if common > 6 and max(len(row.name) for row in chosen) > room else 0
+    return {"rows": [_row(row, room, skip) for row in chosen], "note": note}
 
 
-def _row(row: FieldRow) -> list[str]:
+def _common_beginning(names: list[str]) -> int:
+    columns = zip(*names, strict=False)
+    length = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
+    while length and names[0][length - 1].isdigit():
+        length -= 1
+    return length
+
+
+def _row(row: FieldRow, room: int, skip: int) -> list[str]:
     size = f"{row.width} × {row.height}" if row.width and row.height else wording.MISSING
     remarks = ", ".join(row.quality)
     if not row.evaluable and row.rejected_because:
         remarks = row.rejected_because
     return [
-        wording.short_name(row.name, 28),
+        wording.short_name(f"…{row.name[skip:]}" if skip else row.name, room),
         wording.digest(row.sha256),
         size,
         wording.short_name(row.orientation, 12),
-        wording.short_name(remarks, 34) or "no flag",
+        wording.short_name(remarks, room) or "no flag",
         WORDS["yes"] if row.evaluable else WORDS["no"],
         wording.decimal(row.logit, signed=True),
         wording.decimal(row.probability, 3),

@@ -60,5 +60,5 @@ def _font_folder() -> tempfile.TemporaryDirectory[str]:
 @functools.cache
 def document_fonts() -> typst.Fonts:
     """Load the fonts once in a process: Typst's own and `font_files`, none of the machine's."""
-    # Typst takes folders, and those of the packages hold each face twice (OTF and TTF): a folder with one of each.
+    # Typst takes folders, and those of the packages hold each face twice (OTF and TTF).
     return typst.Fonts(include_system_fonts=False, font_paths=[_font_folder().name])

@@ -11,6 +11,7 @@ from reports.parts import Estimate
 NO_BREAK = "\u00a0"
 MISSING = "–"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_STATED_NUMBER = re.compile(r"\bn = (?=\d)")
 _LONG_RUN = re.compile(r"\S{25,}")
 
 
@@ -82,19 +83,19 @@ def one_line(text: str, limit: int) -> str:
 
     White space is folded, and a run of more than 24 characters without a space may break inside.
     """
-    folded = " ".join(text.split())
+    folded = _STATED_NUMBER.sub(f"n{NO_BREAK}={NO_BREAK}", " ".join(text.split()))
     if len(folded) > limit:
-        folded = f"{folded[:limit].rstrip()} … [shortened; {len(folded):,} characters as entered]"
+        folded = f"{folded[:limit].rstrip()} … [shortened; {len(folded):,} characters]"
     return _LONG_RUN.sub(lambda run: _breakable(run[0]), folded)
 
 
 def short_name(name: str, limit: int = 30) -> str:
-    """A file name of at most `limit` characters: its beginning and its end."""
+    """A name of at most `limit` characters: its beginning and its end; a long run may break inside."""
     folded = " ".join(name.split())
-    if len(folded) <= limit:
-        return folded
-    tail = limit // 2
-    return f"{folded[: limit - tail - 1]}…{folded[-tail:]}"
+    if len(folded) > limit:
+        tail = limit // 2
+        folded = f"{folded[: limit - tail - 1]}…{folded[-tail:]}"
+    return _LONG_RUN.sub(lambda run: _breakable(run[0]), folded)
 
 
 def _breakable(run: str) -> str:

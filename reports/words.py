@@ -16,7 +16,7 @@ CASE: dict[Language, dict[str, str]] = {
         "not_a_diagnosis": "Decision support, not a diagnosis",
         "band_note": "To be read by a cytopathologist together with the smear.",
         "report": "Report",
-        "case": "Case",
+        "case": "Case, as entered",
         "time": "Time",
         "attention": "Note",
         "page": "page",
@@ -33,14 +33,15 @@ CASE: dict[Language, dict[str, str]] = {
         "indeterminate": "Indeterminate",
         "not_evaluable": "No call",
         "positive_line": "Positive for {means} at the operating point",
-        "negative_line": "Below the operating point for {means}",
+        "negative_line": "Negative: below the operating point for {means}",
         "indeterminate_line": "Indeterminate: the score does not tell positive from negative",
         "not_evaluable_line": "Not evaluable: the model gives no call",
         "negative_caveat": "A negative call does not exclude malignancy.",
         "score_caveat": "The score is the model's, calibrated on its development cohort; it is not this "
         "patient's risk.",
         "unlike": "Unlike the development cohort",
-        "unlike_caveat": "The call below was made outside what the model knows; nothing should rest on it.",
+        "unlike_caveat": "The call was made outside what the model knows; nothing should rest on it.",
+        "for_the_record": "Model call, for the record:",
         "scale_negative": "negative",
         "scale_positive": "positive",
         "scale_zone": "indeterminate",
@@ -53,10 +54,9 @@ CASE: dict[Language, dict[str, str]] = {
         "order_stacked": "Above: as the model saw it; below: the same with the heat map.",
         "order_wide": "Left: as the model saw it; right: the same with the heat map.",
         "scale_unknown": "scale unknown",
-        "map_caveat": "The map shows where the network's evidence lies, not that it is right: a heat map is no "
-        "proof of malignant cells, and cells outside it can matter.",
+        "map_caveat": "The map shows where the network's evidence lies, not that it is right: a heat map "
+        "is no proof of malignant cells, and cells outside it can matter.",
         "same_scale": "One scale for all fields of this case.",
-        "no_maps": "No heat maps were handed over for this case.",
         "performance_heading": "How well the model does at this threshold",
         "by_case": "By case",
         "by_field": "By field",
@@ -70,6 +70,7 @@ CASE: dict[Language, dict[str, str]] = {
         "npv": "NPV",
         "no_performance": "No performance figures are kept in this bundle: treat the call as unvalidated.",
         "rejections_heading": "What was wrong with the fields",
+        "rejected_heading": "Rejected fields",
         "reason": "Reason",
         "fields": "Fields",
         "rejections_note": "Whether to photograph again or to make another pass is for the person at the "
@@ -87,9 +88,9 @@ CASE: dict[Language, dict[str, str]] = {
         "spread": "Spread",
         "unlike_column": "Unlike",
         "call": "Call",
-        "table_note": "Digest: first digits of SHA-256. Turned: orientation applied on reading. Used: went into the "
-        "case. Raw: mean logit over the networks, before calibration. Score: calibrated. Spread: standard "
-        "deviation of the calibrated score over the networks. Unlike: looks unlike the development "
+        "table_note": "Digest: first digits of SHA-256. Turned: orientation applied on reading. Used: went "
+        "into the case. Raw: mean logit over the networks, before calibration. Score: calibrated. Spread: "
+        "standard deviation of the calibrated score over the networks. Unlike: looks unlike the development "
         "cohort.",
         "rule_heading": "Case rule and threshold",
         "entered_heading": "As entered",
