@@ -28,7 +28,8 @@ _UNSETTABLE = {"Cc": "a control character", "Cs": "half a character", "Co": "a p
 _DOES_NOT_FIT = re.compile(r"does not fit: page (?P<page>\d+)")
 """What a template says when a page is too long for its content."""
 
-_NOT_DISPLAYED = re.compile(r'the text (?P<quoted>".*") could not be displayed')
+_NOT_DISPLAYED = re.compile(r'the text `"(?P<text>.*)"` could not be displayed', re.DOTALL)
+_ESCAPE = re.compile(r"\\u\{([0-9a-f]+)\}")
 _BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -96,7 +97,8 @@ def typeset(
         matched = _NOT_DISPLAYED.search(str(error))
         if matched is None:
             raise
-        raise _cannot_set(json.loads(matched["quoted"]), source) from error
+        text = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), matched["text"])
+        raise _cannot_set(text, source) from error
     assert isinstance(pdf, bytes)
     return pdf
 
