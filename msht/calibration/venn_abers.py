@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.isotonic import isotonic_regression
 
 from msht.calibration.estimator import BinaryCalibrator
 from msht.errors import InvalidInput
@@ -22,8 +21,7 @@ class VennAbers(BinaryCalibrator):
 
     Attributes:
         scores_: (K,) distinct calibration logits, rising.
-        positives_: (K,) weight of the positive rows at each.
-        weights_: (K,) weight of the rows at each.
+        bounds_: (2K + 1, 2) p0 and p1 below the first logit, at it, between it and the second, and so on.
         classes_: the two classes, sorted; the second is the positive one.
 
     Source: Vovk, Petej and Fedorova (2015), NeurIPS, "Large-scale probabilistic predictors with and without
@@ -31,8 +29,7 @@ class VennAbers(BinaryCalibrator):
     """
 
     scores_: Floats
-    positives_: Floats
-    weights_: Floats
+    bounds_: Floats
 
     def predict_interval(self, X: ArrayLike) -> Floats:
         """Lower and upper probability of the positive class.
@@ -50,8 +47,9 @@ class VennAbers(BinaryCalibrator):
         if len(np.unique(labels[kept])) < 2:
             raise InvalidInput("Venn-Abers cannot be fitted to one class only.", "Give both classes.")
         self.scores_, place = np.unique(scores[kept], return_inverse=True)
-        self.weights_ = np.bincount(place, weights[kept]).astype(np.float64)
-        self.positives_ = np.bincount(place, weights[kept] * labels[kept]).astype(np.float64)
+        size = np.bincount(place, weights[kept])
+        hits = np.bincount(place, weights[kept] * labels[kept])
+        self.bounds_ = _all_bounds(hits.tolist(), size.tolist())
 
     def _positive_probability(self, scores: Floats) -> Floats:
         low, high = self._bounds(scores).T
@@ -59,29 +57,53 @@ class VennAbers(BinaryCalibrator):
 
     def _bounds(self, scores: Floats) -> Floats:
         """(N, 2) isotonic values at each score with a row of label 0, then of label 1, added there."""
-        # Two scores between the same neighbours get the same answer: work once for each gap or level.
         left = np.searchsorted(self.scores_, scores, side="left")
-        on_level = left < np.searchsorted(self.scores_, scores, side="right")
-        keys, place = np.unique(2 * left + on_level, return_inverse=True)
-        return np.array([self._bounds_at(int(key) // 2, bool(key % 2)) for key in keys])[place]
-
-    def _bounds_at(self, position: int, on_level: bool) -> tuple[float, float]:
-        weights, positives = self.weights_, self.positives_
-        if not on_level:
-            weights, positives = np.insert(weights, position, 0.0), np.insert(positives, position, 0.0)
-        weights = weights.copy()
-        weights[position] += 1.0
-        answers = []
-        for label in (0.0, 1.0):
-            hits = positives.copy()
-            hits[position] += label
-            answers.append(float(isotonic_regression(hits / weights, sample_weight=weights)[position]))
-        return answers[0], answers[1]
+        right = np.searchsorted(self.scores_, scores, side="right")
+        # An even place lies between two calibration logits, an odd one on a logit.
+        return self.bounds_[left + right]
 
     def parameters(self) -> dict[str, Any]:
         """The fitted numbers, as plain JSON."""
-        return {
-            "scores": self.scores_.tolist(),
-            "positives": self.positives_.tolist(),
-            "weights": self.weights_.tolist(),
-        }
+        return {"scores": self.scores_.tolist(), "bounds": self.bounds_.tolist()}
+
+
+def _all_bounds(hits: list[float], size: list[float]) -> Floats:
+    """The answers at every place where a new row can fall, (2K + 1, 2).
+
+    Adding one row to an isotonic fit moves only the blocks around it: it is pooled with the blocks of the
+    rows to its left and to its right, each fitted on their own, until the means rise. So one pass from either
+    side serves every place, where refitting would take a pass for each.
+    """
+    before, after = _blocks(hits, size, 1.0), _blocks(hits[::-1], size[::-1], -1.0)
+    count = len(hits)
+    bounds = np.empty((2 * count + 1, 2))
+    for place in range(2 * count + 1):
+        level, on_level = divmod(place, 2)
+        for label in (0, 1):
+            total, weight = float(label), 1.0
+            if on_level:
+                total, weight = total + hits[level], weight + size[level]
+            left, right = level, count - level - on_level
+            while True:
+                # Block i of a side is the last of its first i rows, with the start of that block.
+                if left and before[left][0] * weight >= total * before[left][1]:
+                    block_total, block_weight, left = before[left]
+                elif right and after[right][0] * weight <= total * after[right][1]:
+                    block_total, block_weight, right = after[right]
+                else:
+                    break
+                total, weight = total + block_total, weight + block_weight
+            bounds[place, label] = total / weight
+    return bounds
+
+
+def _blocks(hits: list[float], size: list[float], direction: float) -> list[tuple[float, float, int]]:
+    """Pool adjacent violators, keeping for each length i the last block: its sum, weight and start."""
+    blocks = [(0.0, 1.0, 0)]
+    for row, (total, weight) in enumerate(zip(hits, size, strict=True)):
+        start = row
+        while start and direction * (blocks[start][0] * weight - total * blocks[start][1]) >= 0:
+            block_total, block_weight, start = blocks[start]
+            total, weight = total + block_total, weight + block_weight
+        blocks.append((total, weight, start))
+    return blocks

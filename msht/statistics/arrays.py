@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -74,7 +77,9 @@ def as_probabilities(values: ArrayLike, length: int, name: str = "probabilities"
     return array
 
 
-def as_groups(values: ArrayLike | None, length: int, name: str = "groups") -> tuple[Integers, int]:
+def as_groups(
+    values: ArrayLike | Sequence[Any] | None, length: int, name: str = "groups"
+) -> tuple[Integers, int]:
     """Number the groups (patients) of the rows.
 
     Args:

@@ -24,15 +24,15 @@ from msht.statistics.arrays import (
 )
 from msht.statistics.bootstrap import (
     FEWEST_GROUPS,
-    Method,
     bootstrap_values,
     confusion_statistic,
-    interval_of_values,
     mean_statistic,
     ranking_statistic,
+    standard_error,
 )
 from msht.statistics.classification import CONFUSION_RATIOS, log_losses, squared_errors
 from msht.statistics.intervals import delong_covariance
+from msht.statistics.summary import measure_scale
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,6 @@ def clustered_paired_bootstrap(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 517,
-    method: Method = "expanded",
 ) -> dict[str, Comparison]:
     """Compare two models on every measure by resampling patients, the same ones for both.
 
@@ -159,17 +158,16 @@ def clustered_paired_bootstrap(
         confidence: of the intervals.
         resamples: how many, at least 100.
         seed: of the resampling.
-        method: of the bootstrap; see `clustered_bootstrap`.
 
     Returns:
-        By measure. The p-value is twice the smaller share of resamples on one side of zero, with one added to
-        count and total so that it is never zero; NaN with fewer than five patients.
+        By measure: the difference with its interval and p-value, from t with the bootstrap's standard error;
+        NaN with fewer than five patients.
 
     Raises:
         InvalidInput: if the arrays do not fit together.
 
-    Sources: Field and Welsh (2007), J. R. Stat. Soc. B 69:369; Davison and Hinkley (1997), Bootstrap Methods
-    and their Application, ch. 4, for the p-value.
+    Sources: Field and Welsh (2007), J. R. Stat. Soc. B 69:369; Hesterberg (2015), Am. Stat. 69:371, section
+    5.
     """
     truth = as_binary(labels)
     codes, n_groups = as_groups(groups, len(truth))
@@ -200,20 +198,28 @@ def clustered_paired_bootstrap(
 
     point = both(np.ones((1, n_groups)))[0]
     drawn = bootstrap_values(differences, n_groups, resamples=resamples, seed=seed)
-    intervals = interval_of_values(differences, drawn, n_groups, confidence=confidence, method=method)
-    return {
-        name: Comparison(
+    calls = [
+        (as_probabilities(p, len(truth)) >= cut).astype(np.int64)
+        for p, cut in zip((first, second), cuts, strict=True)
+    ]
+    comparisons = {}
+    for k, name in enumerate(names):
+        patients = min(measure_scale(name, truth, call, codes).patients for call in calls)
+        difference = float(point[k, 0] - point[k, 1])
+        known = n_groups >= FEWEST_GROUPS and not math.isnan(difference)
+        error = standard_error(drawn[:, k], patients) if known else float("nan")
+        reach, p_value = _t_test(difference, error, patients - 1, confidence)
+        comparisons[name] = Comparison(
             measure=name,
             first=float(point[k, 0]),
             second=float(point[k, 1]),
-            difference=float(point[k, 0] - point[k, 1]),
-            low=intervals[k].low,
-            high=intervals[k].high,
-            p_value=_sign_p_value(drawn[:, k]) if n_groups >= FEWEST_GROUPS else float("nan"),
-            method=f"{method} bootstrap of {resamples} resamples of {n_groups} groups, paired",
+            difference=difference,
+            low=difference - reach,
+            high=difference + reach,
+            p_value=p_value,
+            method=f"paired bootstrap t, {resamples} resamples of {n_groups} patients",
         )
-        for k, name in enumerate(names)
-    }
+    return comparisons
 
 
 def nadeau_bengio(
@@ -249,11 +255,7 @@ def nadeau_bengio(
     differences = values - others
     mean, freedom = float(differences.mean()), len(values) - 1
     deviation = math.sqrt(float(differences.var(ddof=1)) * (1 / len(values) + test_share))
-    reach = float(student.ppf(0.5 + confidence / 2, freedom)) * deviation
-    if deviation > 0:
-        p_value = float(2 * student.sf(abs(mean) / deviation, freedom))
-    else:
-        p_value = 1.0 if mean == 0 else 0.0
+    reach, p_value = _t_test(mean, deviation, freedom, confidence)
     return Comparison(
         measure=measure,
         first=float(values.mean()),
@@ -288,9 +290,11 @@ def holm(p_values: Sequence[float], level: float = 0.05) -> tuple[Floats, Boolea
     return np.asarray(adjusted), np.asarray(significant)
 
 
-def _sign_p_value(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return float("nan")
-    smaller = min(int(np.sum(known <= 0)), int(np.sum(known >= 0)))
-    return min(1.0, 2 * (smaller + 1) / (len(known) + 1))
+def _t_test(difference: float, error: float, freedom: float, confidence: float) -> tuple[float, float]:
+    """Half width of the interval and two-sided p-value; NaN where the error is not known."""
+    if math.isnan(error):
+        return float("nan"), float("nan")
+    if error < 1e-12:
+        return 0.0, 1.0 if abs(difference) < 1e-12 else 0.0
+    reach = float(student.ppf(0.5 + confidence / 2, freedom)) * error
+    return reach, float(2 * student.sf(abs(difference) / error, freedom))

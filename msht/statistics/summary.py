@@ -13,8 +13,10 @@ from msht.statistics.arrays import Floats, Integers, as_binary, as_groups, as_pr
 from msht.statistics.bootstrap import (
     FEWEST_GROUPS,
     Method,
+    Scale,
     clustered_bootstrap,
     confusion_statistic,
+    effective_groups,
     mean_statistic,
     ranking_statistic,
 )
@@ -42,6 +44,13 @@ MEASURES = (
     "log_loss",
 )
 """Names of the estimates of a `PerformanceSummary`, in the order in which reports show them."""
+
+METHOD_WORDS: dict[Method, str] = {
+    "t": "bootstrap t on the logit scale",
+    "percentile": "bootstrap percentile",
+    "bca": "bootstrap BCa",
+}
+"""How an interval by resampling is named in a report."""
 
 PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 """The measures that are a count among a count."""
@@ -124,7 +133,7 @@ def summarise(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 517,
-    method: Method = "expanded",
+    method: Method = "t",
     calls: ArrayLike | None = None,
 ) -> PerformanceSummary:
     """Compute every figure of a set of predictions, with intervals that respect the patients.
@@ -169,13 +178,14 @@ def summarise(
         return np.concatenate([ratios(weights)[:, columns], ranking(weights), losses(weights)], axis=1)
 
     point = statistic(np.ones((1, n_groups)))[0]
+    scales = [measure_scale(name, truth, called, codes) for name in MEASURES]
     intervals = clustered_bootstrap(
-        statistic, n_groups, confidence=confidence, resamples=resamples, seed=seed, method=method
+        statistic, n_groups, scales, confidence=confidence, resamples=resamples, seed=seed, method=method
     )
     counts = count_confusion(truth, called)
     independent = n_groups == len(truth)
     unit = "rows" if independent else "patients"
-    words = f"{method} bootstrap of {resamples} resamples of {n_groups} {unit}"
+    words = f"{METHOD_WORDS[method]}, {resamples} resamples of {n_groups} {unit}"
     estimates = {}
     for name, value, interval in zip(MEASURES, point, intervals, strict=True):
         estimate = _describe(float(value), interval, words, n_groups)
@@ -204,6 +214,23 @@ def summarise(
     )
 
 
+def measure_scale(name: str, truth: Integers, calls: Integers, codes: Integers) -> Scale:
+    """Range of a measure, and the patients in effect behind its denominator.
+
+    Args:
+        name: one of `MEASURES`.
+        truth: (N,) 0 or 1.
+        calls: (N,) 0 or 1.
+        codes: (N,) group numbers from 0.
+    """
+    if name in ("balanced_accuracy", "mcc", "auroc"):
+        patients = min(effective_groups(codes, truth == label) for label in (0, 1))
+    else:
+        patients = effective_groups(codes, _denominator(name, truth, calls))
+    low, high = {"mcc": (-1.0, 1.0), "log_loss": (0.0, math.inf)}.get(name, (0.0, 1.0))
+    return Scale(low, high, patients)
+
+
 def _describe(value: float, interval: Interval, words: str, n_groups: int) -> Estimate:
     nothing = float("nan")
     if math.isnan(value):
@@ -214,7 +241,7 @@ def _describe(value: float, interval: Interval, words: str, n_groups: int) -> Es
         note = f"no interval: {n_groups} patients, fewer than {FEWEST_GROUPS}"
         return Estimate(value, nothing, nothing, note=note)
     if not interval.known:
-        return Estimate(value, nothing, nothing, note="no interval: undefined in too many resamples")
+        return Estimate(value, nothing, nothing, note="no interval: rows of too few patients")
     if _flat(interval):
         return Estimate(value, nothing, nothing, note="no interval: the same in every resample")
     return Estimate(value, interval.low, interval.high, method=words)
@@ -225,14 +252,16 @@ def _flat(interval: Interval) -> bool:
 
 
 def _denominator(name: str, truth: Integers, calls: Integers) -> np.ndarray:
-    """Rows that a proportion is of."""
-    return {
+    """Rows that a measure is about."""
+    about = {
         "sensitivity": truth == 1,
+        "f1": truth == 1,
+        "auprc": truth == 1,
         "specificity": truth == 0,
         "ppv": calls == 1,
         "npv": calls == 0,
-        "accuracy": np.ones(len(truth), dtype=bool),
-    }[name]
+    }
+    return about.get(name, np.ones(len(truth), dtype=bool))
 
 
 def _wilson(
