@@ -1,7 +1,7 @@
 """The convolutional backbone: the published ResNet-50, or any timm network that gives a pyramid of features.
 
-The published ResNet-50 departs from torchvision's in two places: the stride of a bottleneck is on its first 1x1
-convolution, and a ReLU follows its third batch norm, before the addition.
+The published ResNet-50 departs from torchvision's in two places: the stride of a bottleneck is on its first
+1x1 convolution, and a ReLU follows its third batch norm, before the addition.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PublishedBottleneck(Bottleneck):
         self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
 
     def zero_init_last(self) -> None:
-        """Leave the last batch norm alone: a ReLU on exact zeros passes no gradient, the branch would be dead."""
+        """Leave the last batch norm alone: behind a ReLU, a branch of zeros would never get a gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Give (B, 4 * planes, H / stride, W / stride) from (B, C, H, W)."""
@@ -108,22 +108,29 @@ def create_backbone(
         MissingResource: if the weights cannot be fetched.
     """
     if not timm.is_model(name):
-        raise InvalidInput(f"timm has no network '{name}' to use as a backbone.", nearest(name, timm.list_models()))
+        raise InvalidInput(
+            f"timm has no network '{name}' to use as a backbone.", nearest(name, timm.list_models())
+        )
     wanted = [2 ** (stage + 1) for stage in stages]
     indices = _pyramid_indices(name, wanted)
     try:
         network = timm.create_model(
-            name, pretrained=pretrained, features_only=True, out_indices=indices, in_chans=in_chans, **settings
+            name,
+            pretrained=pretrained,
+            features_only=True,
+            out_indices=indices,
+            in_chans=in_chans,
+            **settings,
         )
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
         raise MissingResource(
-            f"The ImageNet weights of '{name}' cannot be fetched from the hub ({type(error).__name__}).",
-            "Give a file with --pretrained path.safetensors, or start from random weights with --no-pretrained.",
+            f"The ImageNet weights of the backbone '{name}' cannot be fetched ({type(error).__name__}).",
+            "Start from random weights with backbone_pretrained=False.",
         ) from error
-    found = network.feature_info.get_dicts()
-    levels = [Stage(int(info["num_chs"]), int(info["reduction"]), str(info["module"])) for info in found]
+    found: Any = network.feature_info
+    levels = [Stage(int(i["num_chs"]), int(i["reduction"]), str(i["module"])) for i in found.get_dicts()]
     return network, levels
 
 
@@ -132,7 +139,8 @@ def _pyramid_indices(name: str, wanted: Sequence[int]) -> tuple[int, ...]:
     try:
         with torch.device("meta"):
             probe = timm.create_model(name, pretrained=False)
-        reductions = [int(info["reduction"]) for info in probe.feature_info]
+        offered_by_probe: Any = probe.feature_info
+        reductions = [int(info["reduction"]) for info in offered_by_probe]
     except (AttributeError, TypeError, KeyError):
         reductions = []
     if any(step not in reductions for step in wanted) or not _gives_maps(probe):
@@ -140,7 +148,7 @@ def _pyramid_indices(name: str, wanted: Sequence[int]) -> tuple[int, ...]:
         raise InvalidInput(
             f"The backbone '{name}' gives no feature maps at the reductions {', '.join(map(str, wanted))} "
             f"(it offers: {offered}).",
-            "Choose a convolutional network such as resnet18, convnext_tiny or efficientnet_b0, or other stages.",
+            "Choose a convolutional network such as resnet18 or convnext_tiny, or other stages.",
         )
     last = {step: index for index, step in enumerate(reductions)}
     return tuple(last[step] for step in wanted)

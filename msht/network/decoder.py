@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from timm.layers import DropPath, Mlp
+from timm.layers.drop import DropPath
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from msht.network.attention import MultiHeadGuidedAttention, MultiHeadSelfAttention
@@ -54,7 +55,7 @@ class DecoderBlock(nn.Module):
         x = x + self.drop_path(self.mhga(q, k, self.norm2(x)))
         return x + self.drop_path(self.ffn2(self.norm3(x)))
 
-    def residual_outputs(self) -> list[nn.Linear]:
+    def residual_outputs(self) -> list[nn.Module]:
         """The last layer of each residual branch, which initialisation may set to zero."""
         return [self.mhsa.proj, self.ffn1.fc2, self.mhga.proj, self.ffn2.fc2]
 
@@ -99,6 +100,6 @@ class PlainBlock(nn.Module):
         x = x + self.drop_path(self.mhsa(self.norm0(x)))
         return x + self.drop_path(self.ffn1(self.norm1(x)))
 
-    def residual_outputs(self) -> list[nn.Linear]:
+    def residual_outputs(self) -> list[nn.Module]:
         """The last layer of each residual branch, which initialisation may set to zero."""
         return [self.mhsa.proj, self.ffn1.fc2]

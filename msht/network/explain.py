@@ -1,17 +1,29 @@
-"""Which layers of a network can be explained, and how their output folds into a map."""
+"""Which layers of a network can be explained."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
+
+from msht.network.counterparts import counterpart
 
 
 def explanation_layers(model: nn.Module) -> dict[str, str]:
-    """Public names of the layers that can be explained, with their dotted paths.
+    """Public names of the layers that can be explained, with their dotted paths; the best one comes last.
 
-    For MSHT, `decoder_i` is the LayerNorm after MHSA of decoder i and `encoder_i` the last block of backbone stage
-    i. Other networks name their last feature map.
+    For MSHT, `decoder_i` is the LayerNorm after MHSA of decoder i, `encoder_i` the last block of backbone
+    stage i, and `norm`, where tokens are averaged, the last LayerNorm. A counterpart has the `last` layer of
+    its row in the table; any other timm network the last that its `feature_info` names.
     """
     named = getattr(model, "explanation_layers", None)
     if isinstance(named, dict):
         return dict(named)
-    return {"last": str(model.feature_info[-1]["module"])}  # type: ignore[index,union-attr]
+    config: Any = getattr(model, "pretrained_cfg", None) or {}
+    row = counterpart(str(config.get("architecture") or ""))
+    if row is not None:
+        return {"last": row.layer}
+    known: Any = getattr(model, "feature_info", None)
+    if known:
+        return {"last": str(known[-1]["module"])}
+    return {}

@@ -1,7 +1,7 @@
 """The Focus block: what a stage of the backbone hands to the decoder, and the attention modules before it.
 
-A stage's feature map passes an attention module, is pooled to the token grid along two paths, gaze (maximum: the
-most striking cell) and glance (average: the surroundings), and each path becomes a sequence of tokens.
+A stage's feature map passes an attention module, is pooled to the token grid along two paths, gaze (maximum:
+the most striking cell) and glance (average: the surroundings), and each path becomes a sequence of tokens.
 
 Source: Zhang et al. (2021), arXiv 2112.13513.
 """
@@ -18,11 +18,14 @@ from msht.network.naming import nearest
 ATTENTION_MODULES = ("simam", "se", "cbam", "none")
 """Names of the attention modules, the paper's choice first."""
 
+PARAMETER_FREE = ("simam", "none")
+"""Those that learn nothing, and so are the same for every feature map."""
+
 
 class SimAM(nn.Module):
     """Attention without parameters: a position counts more, the more it stands out from its own map.
 
-    With mean m and variance s2 (unbiased) of a map, x becomes x * sigmoid((x - m)^2 / (4 (s2 + lambda)) + 1/2).
+    With mean m and unbiased variance s of a map, x becomes x * sigmoid((x - m)^2 / (4 (s + lambda)) + 1/2).
 
     Args:
         regularisation: lambda of the source.
@@ -125,6 +128,11 @@ def to_tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
+def to_map(tokens: Tensor, rows: int, columns: int) -> Tensor:
+    """Reorder image tokens (B, rows * columns, C) to a map (B, C, rows, columns)."""
+    return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+
+
 class FocusBlock(nn.Module):
     """Turn a stage's feature map into the queries (gaze) and keys (glance) of a decoder.
 
@@ -147,8 +155,8 @@ class FocusBlock(nn.Module):
     def paths(self, attended: Tensor) -> tuple[Tensor, Tensor]:
         """Pool a map that has passed the attention module; queries and keys, each (B, N, C).
 
-        Pooling comes before the projection, which then touches window^2 times fewer positions; a 1x1 convolution
-        of pooled positions is a linear layer over tokens.
+        Pooling comes before the projection, which then touches window^2 times fewer positions; a 1x1
+        convolution of pooled positions is a linear layer over tokens.
         """
         gaze = glance = attended
         if self.window > 1:

@@ -1,7 +1,8 @@
 """The names that the published code gives to its parameters, and how they map to ours, both ways.
 
-The map is by rule, in both directions, for every variant: the decoder form (`dec1.…`, `Fo1.…`) and the direct stack
-(`blocks.0.…`). Projections are 1x1 convolutions there and linear layers here, so two unit dimensions come and go.
+The map is by rule, in both directions, for every variant: the decoder form (`dec1.…`, `Fo1.…`) and the direct
+stack (`blocks.0.…`). Projections are 1x1 convolutions there and linear layers here, so two dimensions of one
+come and go.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 _ATTENTION_MODULE = {
@@ -70,7 +72,7 @@ def name_map(model: nn.Module) -> dict[str, str]:
 
 
 def from_published(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """State dict under our names, from one under the published names; what `model` does not know stays out."""
+    """State dict under our names, from one under the published names, with what `model` knows of it."""
     own = model.state_dict()
     found = {}
     for ours, theirs in name_map(model).items():
@@ -107,7 +109,7 @@ def is_published(state: Mapping[str, Any]) -> bool:
 
 
 def adapt_state_dict(state: Mapping[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    """Make a state dict fit `model`, as timm asks of a loader: names, wrapping, and the size of the positions."""
+    """Make a state dict fit `model`, as timm asks of a loader: names, wrapping, size of the positions."""
     state = without_prefix(state.get("state_dict", state))
     if is_published(state):
         state = from_published(state, model)
@@ -116,8 +118,6 @@ def adapt_state_dict(state: Mapping[str, Any], model: nn.Module) -> dict[str, Te
 
 def resample_positions(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Resample the positions of a state dict to the token grid of `model`, where they differ."""
-    from timm.layers import resample_abs_pos_embed  # noqa: PLC0415  kept beside its one use
-
     wanted = getattr(model, "pos_embed", None)
     given = state.get("pos_embed")
     if wanted is None or given is None or given.shape == wanted.shape:

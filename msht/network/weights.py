@@ -1,6 +1,6 @@
 """Reading checkpoints of the published code, and writing networks back in its names.
 
-Only tensors are read: a file that would run code when unpickled is refused unread. The variant is read off the
+Only tensors are read: a file that would run code when unpickled is refused unread. The variant is read off
 names and shapes; what they cannot tell, the caller says.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +77,7 @@ def load_published(
         path: state dict (`.pth`) or safetensors, with or without the `module.` prefix of DataParallel.
         attention: attention module; needed where the checkpoint was trained with none, since SimAM, which is
             assumed, has no parameters either.
-        img_size: edge of the images in pixels; positions are resampled where it differs from the checkpoint's.
+        img_size: edge of the images in pixels; positions are resampled where it differs.
         num_classes: classes wanted; where they differ from the checkpoint's, the head is drawn afresh.
 
     Raises:
@@ -177,7 +176,9 @@ def _variant(
         )
     settings: dict[str, Any] = {"attention": found, "focus": focus}
     if focus:
-        settings["stages"] = tuple(range(1, 1 + len({name.split(".")[0] for name in state if name.startswith("dec")})))
+        settings["stages"] = tuple(
+            range(1, 1 + len({name.split(".")[0] for name in state if name.startswith("dec")}))
+        )
     else:
         depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
         settings |= {"stages": (4,), "depth": depth, "num_heads": 12}
@@ -214,7 +215,7 @@ def _fill(
         name = (wrong or missing)[0]
         problem = f"has the shape {tuple(fitted[name].shape)}" if wrong else "is missing"
         raise InvalidInput(
-            f"{path} does not fit any published MSHT: {names[name]} {problem} (expected {tuple(own[name].shape)}).",
+            f"{path} fits no published MSHT: {names[name]} {problem} (expected {tuple(own[name].shape)}).",
             "Give a complete checkpoint of the published code.",
         )
     model.load_state_dict(fitted, strict=False)

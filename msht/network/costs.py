@@ -1,0 +1,39 @@
+"""What a network costs: parameters, and multiply-accumulates for one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import msht.network.model  # noqa: F401  registers MSHT with timm
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs."""
+
+    parameters: int
+    """Learned numbers."""
+    gmacs: float
+    """Multiply-accumulates for one image, in units of 1e9; convolutions and matrix products only."""
+
+
+def measure_cost(name: str, size: int, *, num_classes: int = 2) -> Cost:
+    """Count without computing: the network is built and run on PyTorch's meta device.
+
+    Args:
+        name: timm name.
+        size: edge of the image in pixels.
+        num_classes: width of the head.
+    """
+    config = timm.get_pretrained_cfg(name)
+    fixed: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model = timm.create_model(name, num_classes=num_classes, **fixed).eval()
+        model(torch.zeros(1, 3, size, size))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Cost(parameters, counter.get_total_flops() / 2e9)
