@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import model_validator
 
 from reports.parts import Counts, Estimate, Fact, Level, Moment, Part, Probability, Weight
+from reports.pictures import picture_for_page
+from reports.typesetting import typeset, write_pdf
 
 
 class NotAvailable(Part):
@@ -543,4 +545,18 @@ def write_validation_report(report: ValidationReport, out: Path) -> Path:
         InvalidInput: if a text holds a character that the fonts cannot set, naming field and character, or
             an image is missing or cannot be read.
     """
-    raise NotImplementedError
+    # Figures need matplotlib, which takes longer to import than everything else here.
+    from reports.checklist import SECTIONS
+    from reports.validation_view import view
+
+    data, files = view(report)
+    if not isinstance(report.failures, NotAvailable):
+        for index, failure in enumerate(report.failures):
+            shown = {f"failure-{index}.jpg": failure.crop, f"failure-map-{index}.jpg": failure.overlay}
+            for name, path in shown.items():
+                if path is not None:
+                    what = f"a picture of the failure {failure.name}"
+                    files[name] = picture_for_page(path, what=what, width_mm=42.0)
+    data["sections"] = SECTIONS
+    pdf = typeset("validation.typ", data, files=files, created=report.created, source=report)
+    return write_pdf(pdf, out)
