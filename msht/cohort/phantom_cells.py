@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from msht.cohort.phantom_canvas import FIELD_HEIGHT, Shape, lobed
 
-NUCLEAR_SHARE = (0.07, 0.15, 0.30)
+NUCLEAR_SHARE = (0.07, 0.16, 0.40)
 """Share of the field under nuclei: least, most frequent, largest."""
 
 
@@ -56,6 +56,8 @@ class _Manner:
     jitter: float
     angle: float
     clumping: float
+    cytoplasm: float
+    """Reach of the cytoplasm in relation to that of a cell of a honeycomb."""
 
 
 class _Coverage:
@@ -86,14 +88,14 @@ def plan_cells(rng: Generator, field_width: float, *, positive: bool, cell_scale
         cell_scale: size of this patient's cells in relation to the average.
     """
     target = rng.triangular(*NUCLEAR_SHARE)
-    packing = rng.uniform(0.36, 0.58)
+    packing = rng.uniform(0.36, 0.62)
     benign, malignant = _benign(rng, packing, cell_scale), _malignant(rng, packing, cell_scale)
     coverage = _Coverage(field_width)
     nuclei: list[Nucleus] = []
 
-    bystanders = rng.uniform() < 0.3
-    sheet_share = (rng.uniform(0.12, 0.3) if bystanders else 0.0) if positive else 1.0
-    single_share = rng.uniform(0.1, 0.45) if positive else rng.choice([0.0, 0.0, rng.uniform(0.03, 0.15)])
+    bystanders = rng.uniform() < 0.4
+    sheet_share = (rng.uniform(0.15, 0.5) if bystanders else 0.0) if positive else 1.0
+    single_share = rng.uniform(0.05, 0.4) if positive else rng.choice([0.0, rng.uniform(0.03, 0.25)])
     main = malignant if positive else benign
     grouped = target * (1 - single_share)
     if sheet_share:
@@ -109,33 +111,39 @@ def plan_cells(rng: Generator, field_width: float, *, positive: bool, cell_scale
 
 
 def _benign(rng: Generator, packing: float, scale: float) -> _Manner:
-    reactive = rng.uniform() < 0.2
+    """Quiet epithelium, or, in every third field, reactive: larger, a little uneven, less tidy."""
+    reactive = rng.uniform() < 0.33
     return _Manner(
-        diameter=scale * (rng.uniform(32, 36) if reactive else rng.uniform(27, 33)),
-        spread=rng.uniform(0.04, 0.10),
-        roughness=rng.uniform(0.012, 0.035),
-        elongation=rng.uniform(1.04, 1.28),
+        diameter=scale * (rng.uniform(32, 39) if reactive else rng.uniform(26.5, 33)),
+        spread=rng.uniform(0.08, 0.14) if reactive else rng.uniform(0.04, 0.10),
+        roughness=rng.uniform(0.02, 0.05) if reactive else rng.uniform(0.012, 0.035),
+        elongation=rng.uniform(1.04, 1.3),
         atypical=False,
         packing=packing,
-        overlap=rng.uniform(0.95, 1.05),
-        jitter=rng.uniform(0.03, 0.10),
+        overlap=rng.uniform(0.8, 1.0) if reactive else rng.uniform(0.9, 1.05),
+        jitter=rng.uniform(0.08, 0.17) if reactive else rng.uniform(0.04, 0.11),
         angle=rng.uniform(0, np.pi),
-        clumping=rng.uniform(0.1, 0.6),
+        clumping=rng.uniform(0.1, 0.9),
+        cytoplasm=rng.uniform(0.94, 1.04),
     )
 
 
 def _malignant(rng: Generator, packing: float, scale: float) -> _Manner:
+    """Plainly malignant, or, in every third field, well differentiated: nearer to reactive epithelium."""
+    mild = rng.uniform() < 0.33
     return _Manner(
-        diameter=scale * rng.uniform(38, 54),
-        spread=rng.uniform(0.16, 0.30),
-        roughness=rng.uniform(0.05, 0.11),
+        diameter=scale * (rng.uniform(34, 41) if mild else rng.uniform(38, 53)),
+        spread=rng.uniform(0.12, 0.18) if mild else rng.uniform(0.16, 0.30),
+        roughness=rng.uniform(0.035, 0.065) if mild else rng.uniform(0.05, 0.11),
         elongation=rng.uniform(1.1, 1.4),
         atypical=True,
         packing=packing,
-        overlap=rng.uniform(0.55, 0.85),
+        overlap=rng.uniform(0.72, 0.92) if mild else rng.uniform(0.58, 0.85),
         jitter=0.0,
         angle=0.0,
-        clumping=rng.uniform(0.3, 1.0),
+        clumping=rng.uniform(0.2, 1.0),
+        # Crowded nuclei share their cytoplasm; without this the classes would differ in the area of all of it.
+        cytoplasm=rng.uniform(1.12, 1.34),
     )
 
 
@@ -214,10 +222,14 @@ def _settle(
             shape=shape,
             roughness=roughness,
             atypical=manner.atypical,
-            cytoplasm_radius=radius / np.sqrt(manner.packing) * float(rng.uniform(1.0, 1.12)),
+            cytoplasm_radius=radius
+            * manner.cytoplasm
+            / np.sqrt(manner.packing)
+            * float(rng.uniform(1.0, 1.12)),
             single=single,
             clumping=manner.clumping * float(rng.uniform(0.7, 1.3)),
-            strength=float(np.clip(rng.normal(1.0, 0.07), 0.8, 1.2)),
+            # Large nuclei have less edge and more overlap: paler chromatin keeps them as dark on the whole.
+            strength=float(np.clip(rng.normal(0.965 if manner.atypical else 1.0, 0.07), 0.8, 1.2)),
             blur=float(rng.choice([0.9, 0.9, 1.4, 2.2])),
         )
     )

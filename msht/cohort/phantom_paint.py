@@ -14,6 +14,12 @@ from msht.cohort.phantom_canvas import Canvas, Map, lobed
 from msht.cohort.phantom_cells import Nucleus
 
 
+OVERLAP = 0.12
+"""Share of its density that the paler of two overlapping nuclei adds; real ones darken little where they overlap."""
+FUSION = 5.0
+"""How sharply one cell's cytoplasm is told from its neighbour's."""
+
+
 @dataclass(frozen=True)
 class CellMaps:
     """What the epithelial cells add to a field; every map `(height, width)`."""
@@ -32,6 +38,8 @@ def paint_cells(rng: Generator, canvas: Canvas, nuclei: list[Nucleus]) -> CellMa
     """Paint planned cells on a canvas."""
     inside, cytoplasm = _cytoplasm(rng, canvas, nuclei)
     density, atypical = _nuclei(rng, canvas, nuclei)
+    # Thick places of a smear take more stain.
+    density = density * np.clip(1 + 0.14 * canvas.cloud(rng, 90), 0.7, 1.4)
     return CellMaps(density, cytoplasm, inside, atypical)
 
 
@@ -57,8 +65,7 @@ def _nuclei(rng: Generator, canvas: Canvas, nuclei: list[Nucleus]) -> tuple[Map,
             body *= _nucleolus(own, canvas, nucleus, body.shape, patch.rows, patch.columns)
         painted = np.clip(body, 0.25, 1.8) * patch.coverage
         below = density[area]
-        # Real nuclei that overlap are darker where they do, but far less than twice as dark.
-        density[area] = np.maximum(painted, below) + 0.28 * np.minimum(painted, below)
+        density[area] = np.maximum(painted, below) + OVERLAP * np.minimum(painted, below)
         if nucleus.atypical:
             atypical[area] |= patch.coverage > 0.5
     return density, atypical
@@ -133,9 +140,11 @@ def _sheet(canvas: Canvas, nuclei: list[Nucleus], lumps: Map) -> tuple[Map, Map]
     distance, index = cKDTree(centres).query(grid, k=count)
     distance = np.asarray(distance).reshape(-1, count)
     index = np.asarray(index).reshape(-1, count)
-    # Distances in shares of each cell's own size, so that larger cells take more room.
+    # Distances in shares of each cell's own size, so that larger cells take more room; a soft minimum, so that
+    # neighbours fuse instead of touching.
     relative = np.sort(distance / radii[index], axis=1)
-    near = relative[:, 0].reshape(rows, columns).astype(np.float32)
+    near = -np.log(np.exp(-FUSION * relative).sum(axis=1)) / FUSION
+    near = near.reshape(rows, columns).astype(np.float32)
     if count > 1:
         seam = np.exp(-(((relative[:, 1] - relative[:, 0]) / 0.10) ** 2))
         seam = (seam * (relative[:, 1] < 1.25)).reshape(rows, columns).astype(np.float32)
@@ -144,5 +153,5 @@ def _sheet(canvas: Canvas, nuclei: list[Nucleus], lumps: Map) -> tuple[Map, Map]
     size = (canvas.width, canvas.height)
     near = np.asarray(cv2.resize(near, size, interpolation=cv2.INTER_LINEAR), np.float32)
     seam = np.asarray(cv2.resize(seam, size, interpolation=cv2.INTER_LINEAR), np.float32)
-    inside = np.clip((1.08 + 0.07 * lumps - near) / 0.10 + 0.5, 0, 1)
+    inside = np.clip((0.97 + 0.10 * lumps - near) / 0.09 + 0.5, 0, 1)
     return inside.astype(np.float32), seam

@@ -67,13 +67,13 @@ def _red_cells(rng: Generator, canvas: Canvas, appearance: Appearance) -> Map:
     centres = [rng.uniform((0, 0), (canvas.field_width, FIELD_HEIGHT)) for _ in range(loose)]
     for _ in range(round(clumps * area)):
         middle = rng.uniform((0, 0), (canvas.field_width, FIELD_HEIGHT))
-        members = int(rng.integers(4, 26))
+        members = int(rng.integers(4, 40))
         spread = radius * np.sqrt(members) * rng.uniform(0.75, 1.2)
         direction = rng.normal(0, 1, 2)
         along = rng.normal(0, spread, members)[:, None] * direction / np.linalg.norm(direction)
         centres.extend(middle + along * 0.7 + rng.normal(0, 0.6 * spread, (members, 2)))
     style = appearance.red_cell_style
-    confluent = rng.uniform() < 0.3
+    confluent = rng.uniform() < 0.4
     for x, y in centres:
         size = radius * rng.normal(1, 0.06)
         cell = lobed(
