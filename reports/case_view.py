@@ -269,11 +269,12 @@ def _table(report: CaseReport, most: int) -> dict[str, Any]:
             f"The {most} fields with the highest scores of {len(report.fields):,}; the full table is in "
             f"{wording.one_line(report.full_table, 80)}."
         )
-    room = 30 if len(chosen) > 24 else 40
+    # Of the narrow rows, a name may take more characters and a remark fewer.
+    room, remark = (42, 30) if len(chosen) > 24 else (40, 40)
     # Of long names that begin alike, the beginnings would be all that is left to see.
     common = _common_beginning([row.name for row in chosen])
     skip = common if common > 6 and max(len(row.name) for row in chosen) > room else 0
-    return {"rows": [_row(row, room, skip) for row in chosen], "note": note}
+    return {"rows": [_row(row, room, remark, skip) for row in chosen], "note": note}
 
 
 def _common_beginning(names: list[str]) -> int:
@@ -284,7 +285,7 @@ def _common_beginning(names: list[str]) -> int:
     return length
 
 
-def _row(row: FieldRow, room: int, skip: int) -> list[str]:
+def _row(row: FieldRow, room: int, remark: int, skip: int) -> list[str]:
     size = f"{row.width} × {row.height}" if row.width and row.height else wording.MISSING
     remarks = ", ".join(row.quality)
     if not row.evaluable and row.rejected_because:
@@ -294,7 +295,7 @@ def _row(row: FieldRow, room: int, skip: int) -> list[str]:
         wording.digest(row.sha256),
         size,
         wording.short_name(row.orientation, 12),
-        wording.short_name(remarks, room) or "no flag",
+        wording.short_name(remarks, remark) or "no flag",
         WORDS["yes"] if row.evaluable else WORDS["no"],
         wording.decimal(row.logit, signed=True),
         wording.decimal(row.probability, 3),

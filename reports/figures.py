@@ -35,6 +35,9 @@ INK = "#1c2429"
 QUIET = "#55626b"
 TINT = "#b9d0db"
 _DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)))
+_ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": 3, "columnspacing": 1.2}
+"""A legend above the axes, where no curve can run through it."""
+
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": QUIET,
     "axes.labelcolor": INK,
@@ -110,19 +113,19 @@ def prevalence_figure(curve: PrevalenceCurve, width_mm: float = 84.0) -> bytes:
             color=INK,
         )
         axes.set(xlabel="Prevalence", ylabel="Predictive value", xlim=(0, 1), ylim=(0, 1.005))
-        axes.legend(loc="center right")
+        axes.legend(**_ABOVE)
         return _svg(figure)
 
 
 def distribution_figure(scores: ScoreDistribution, width_mm: float = 84.0) -> bytes:
-    """Histograms of the scores by reference label, negatives below the axis, with the threshold."""
+    """Histograms of the scores by reference label, negatives hatched below the axis, with the threshold."""
     with mpl.rc_context(_style()):
         figure, axes = _wide(width_mm)
         edges = np.linspace(0, 1, 26)
         up, _ = np.histogram(scores.positive, edges)
         down, _ = np.histogram(scores.negative, edges)
-        positives = f"Reference positive (n = {len(scores.positive):,})"
-        negatives = f"Reference negative (n = {len(scores.negative):,})"
+        positives = f"Positive (n = {len(scores.positive):,})"
+        negatives = f"Negative (n = {len(scores.negative):,})"
         axes.bar(edges[:-1], up, width=0.04, align="edge", color=ACCENT, edgecolor="white", label=positives)
         axes.bar(
             edges[:-1], -down, width=0.04, align="edge", color="white", edgecolor=QUIET, hatch="//////",
@@ -138,7 +141,7 @@ def distribution_figure(scores: ScoreDistribution, width_mm: float = 84.0) -> by
         axes.set(xlabel="Calibrated score", ylabel="Number", xlim=(0, 1), ylim=(-top, top))
         axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
         axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=2, columnspacing=1.0)
+        axes.legend(**_ABOVE)
         return _svg(figure)
 
 
@@ -158,7 +161,7 @@ def decision_figure(curve: DecisionCurve, width_mm: float = 84.0) -> bytes:
         axes.axhline(0, color=INK, linewidth=0.8, linestyle=_DASHES[2], label="None positive")
         top = max(max(curve.model), 0.05)
         axes.set(xlabel="Threshold probability", ylabel="Net benefit", ylim=(-0.25 * top, 1.08 * top))
-        axes.legend(loc="upper right")
+        axes.legend(**_ABOVE)
         return _svg(figure)
 
 

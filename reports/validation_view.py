@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,9 @@ _MEASURES = (
 )
 """(name as printed, field of a result row, whether in per cent)."""
 
-_BY: dict[Level, str] = {"case": "by case", "field": "by field"}
+_BY: dict[Level, str] = {"field": "by field", "case": "by case"}
+_HEADING = re.compile(r"#{1,6}\s+(.+)")
+
 OPTIONAL = (
     "subgroups",
     "decision_curve",
@@ -82,7 +85,7 @@ def view(report: ValidationReport) -> tuple[dict[str, Any], dict[str, bytes]]:
         "distributions": [
             drawn.add(
                 figures.distribution_figure(scores),
-                f"Calibrated scores {_BY[scores.level]}, {_text(scores.name)}.",
+                f"Calibrated scores by reference label, {_BY[scores.level]}, {_text(scores.name)}.",
                 f"Histograms of the scores of {len(scores.positive)} positives and {len(scores.negative)} "
                 f"negatives, with the threshold at {scores.threshold:.2f}.",
             )
@@ -175,7 +178,7 @@ def _key(row: ResultRow) -> list[str]:
 
 
 def _flow(row: FlowRow) -> list[str]:
-    name = row.role if row.fold is None else f"fold {row.fold}"
+    name = row.role if row.fold is None else f"of which fold {row.fold}"
     numbers = (row.images, row.negative, row.positive, row.cases, row.patients)
     return [_text(name), *(_number(number) for number in numbers), _text(row.note)]
 
@@ -337,9 +340,9 @@ def _card(text: str) -> list[dict[str, str]]:
         line = raw.strip()
         if not line:
             close()
-        elif line.startswith("#"):
+        elif heading := _HEADING.match(line):
             close()
-            blocks.append({"kind": "heading", "text": _text(line.lstrip("# "))})
+            blocks.append({"kind": "heading", "text": _text(heading[1])})
         elif line.startswith(("- ", "* ")):
             close()
             blocks.append({"kind": "item", "text": _text(line[2:])})
