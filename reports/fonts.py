@@ -62,3 +62,12 @@ def document_fonts() -> typst.Fonts:
     """Load the fonts once in a process: Typst's own and `font_files`, none of the machine's."""
     # Typst takes folders, and those of the packages hold each face twice (OTF and TTF).
     return typst.Fonts(include_system_fonts=False, font_paths=[_font_folder().name])
+
+
+@functools.cache
+def settable_characters() -> frozenset[int]:
+    """Code points that at least one of `font_files` has a shape for."""
+    # fontTools comes with matplotlib and is needed only to word an error.
+    from fontTools.ttLib import TTFont
+
+    return frozenset(point for path in font_files() for point in TTFont(path, lazy=True).getBestCmap())

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from msht.errors import InvalidInput
 from msht.files import atomic_path
-from reports.fonts import document_fonts
+from reports.fonts import document_fonts, settable_characters
 
 TEMPLATES = Path(__file__).parent
 STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]
@@ -140,9 +140,12 @@ def strings_of(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _cannot_set(text: str, source: BaseModel) -> InvalidInput:
+    # Typst names a run of text; the fonts tell which of its characters is the one they lack.
+    known = settable_characters()
+    suspects = [character for character in text if ord(character) not in known] or list(text)
     for where, candidate in strings_of(source):
-        for character in text:
-            if not character.isspace() and character in candidate:
+        for character in suspects:
+            if character in candidate:
                 return _refuse(where, character, "not in the fonts of the report")
     raise RuntimeError(f"the template itself holds text that cannot be set: {text!r}")
 

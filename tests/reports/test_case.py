@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 from pypdf import PdfReader
@@ -200,6 +202,20 @@ def test_what_a_user_types_is_text_and_never_markup(
         assert " ".join(text.split()) in texts[1]
 
 
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(min_size=1, max_size=300))
+def test_any_text_is_set_on_two_pages_or_refused_by_name(
+    make_case: MakeCase, tmp_path: Path, text: str
+) -> None:
+    report = make_case(entered=(Fact(name="Note", value=text),), deciding=())
+    try:
+        assert len(set_pages(report, tmp_path)) == 2
+    except InvalidInput as error:
+        named = re.search(r"U\+([0-9A-F]{4,6})", error.problem)
+        assert named is not None
+        assert chr(int(named[1], 16)) in text
+
+
 def test_ten_thousand_characters_are_shortened_and_said_to_be(make_case: MakeCase, tmp_path: Path) -> None:
     entered = tuple(Fact(name="Note", value="x" * 10_000) for _ in range(8))
     report = make_case(entered=entered, limits=("So long. " * 300,) * 20, warnings=("So long. " * 300,) * 9)
@@ -215,6 +231,7 @@ def test_ten_thousand_characters_are_shortened_and_said_to_be(make_case: MakeCas
         ("a\x00b", r"entered\[0\]\.value: the character \(U\+0000"),
         ("a\u202eb", r"U\+202E, RIGHT-TO-LEFT OVERRIDE"),
         ("\ue000", r"U\+E000"),
+        ("a👩\u200d🔬b", r"entered\[0\]\.value: the character '👩' \(U\+1F469, WOMAN\)"),
     ],
 )
 def test_a_character_that_cannot_be_set_is_named_with_its_field(

@@ -58,8 +58,6 @@ def result(name: str, level: str, fold: int | None = None) -> ResultRow:
 
 @pytest.fixture
 def make_validation() -> MakeValidation:
-    grid = tuple(np.linspace(0, 1, 11))
-
     def make(**changes: Any) -> ValidationReport:
         values: dict[str, Any] = {
             "report_id": "V-1",
@@ -98,45 +96,6 @@ def make_validation() -> MakeValidation:
                 result("Fold 1", "field", fold=1),
             ),
             "interval_method": "95 % percentile bootstrap over patients",
-            "calibration": (
-                CalibrationResult(
-                    name="Test",
-                    level="field",
-                    brier=around(0.08),
-                    ece=around(0.03),
-                    slope=around(0.9),
-                    intercept=around(-0.1),
-                    predicted=(0.1, 0.5, 0.9),
-                    observed=(0.05, 0.6, 0.95),
-                    bin_counts=(20, 10, 30),
-                    binning="3 bins of equal width",
-                ),
-            ),
-            "roc": (
-                RocCurve(
-                    name="Test",
-                    level="field",
-                    false_positive_rate=(0, 0.1, 1),
-                    sensitivity=(0, 0.9, 1),
-                    auroc=around(0.94),
-                    operating_point=(0.1, 0.9),
-                ),
-            ),
-            "prevalence": (
-                PrevalenceCurve(
-                    name="Test",
-                    level="case",
-                    prevalence=grid,
-                    ppv=grid,
-                    npv=grid[::-1],
-                    cohort_prevalence=0.3,
-                ),
-            ),
-            "distributions": (
-                ScoreDistribution(
-                    name="Test", level="field", negative=(0.1, 0.2), positive=(0.8, 0.9), threshold=0.41
-                ),
-            ),
             "limits": ("Synthetic images say nothing about patients.",),
             "data_card": "# Phantoms\nDrawn fields\nof cells.\n\n- two stains,\n  three sites\n",
             "weights": (Weight(name="fold 1", sha256="cd" * 32),),
@@ -150,7 +109,47 @@ def make_validation() -> MakeValidation:
 @pytest.fixture
 def every_section(pictures: tuple[Path, Path]) -> dict[str, Any]:
     crop, overlay = pictures
+    grid = tuple(np.linspace(0, 1, 11))
     return {
+        "calibration": (
+            CalibrationResult(
+                name="Test",
+                level="field",
+                brier=around(0.08),
+                ece=around(0.03),
+                slope=around(0.9),
+                intercept=around(-0.1),
+                predicted=(0.1, 0.5, 0.9),
+                observed=(0.05, 0.6, 0.95),
+                bin_counts=(20, 10, 30),
+                binning="3 bins of equal width",
+            ),
+        ),
+        "roc": (
+            RocCurve(
+                name="Test",
+                level="field",
+                false_positive_rate=(0, 0.1, 1),
+                sensitivity=(0, 0.9, 1),
+                auroc=around(0.94),
+                operating_point=(0.1, 0.9),
+            ),
+        ),
+        "prevalence": (
+            PrevalenceCurve(
+                name="Test",
+                level="case",
+                prevalence=grid,
+                ppv=grid,
+                npv=grid[::-1],
+                cohort_prevalence=0.3,
+            ),
+        ),
+        "distributions": (
+            ScoreDistribution(
+                name="Test", level="field", negative=(0.1, 0.2), positive=(0.8, 0.9), threshold=0.41
+            ),
+        ),
         "subgroups": (
             SubgroupRow(
                 column="site",
@@ -211,6 +210,7 @@ def test_a_section_that_cannot_be_filled_is_named_with_its_reason(
     report = make_validation(subgroups=NotAvailable(reason="The cohort names no site."))
     pages = text_of(report, tmp_path)
     assert "Subgroups and fairness not available: The cohort names no site." in pages[-1]
+    assert "ROC curve, distribution of scores not available: Not handed over by this run." in pages[-1]
     assert "Subgroups" not in pages[0]
 
 
@@ -269,8 +269,11 @@ def test_equal_input_gives_equal_bytes(
     assert write_validation_report(report, tmp_path / "two.pdf").read_bytes() == one
 
 
-def test_pdf_declares_archival_and_accessible(make_validation: MakeValidation, tmp_path: Path) -> None:
-    reader = PdfReader(write_validation_report(make_validation(), tmp_path / "validation.pdf"))
+def test_pdf_with_every_figure_declares_archival_and_accessible(
+    make_validation: MakeValidation, every_section: dict[str, Any], tmp_path: Path
+) -> None:
+    report = make_validation(**every_section)
+    reader = PdfReader(write_validation_report(report, tmp_path / "validation.pdf"))
     assert reader.xmp_metadata is not None
     packet = reader.xmp_metadata.stream.get_data().decode()
     assert re.search(r"pdfaid:conformance(>|=\")A", packet)
@@ -282,7 +285,9 @@ def test_a_character_that_cannot_be_set_is_named(make_validation: MakeValidation
         write_validation_report(make_validation(limits=("胰",)), tmp_path / "validation.pdf")
 
 
-def test_arrays_of_different_lengths_are_refused(make_validation: MakeValidation) -> None:
-    curve = make_validation().roc[0].model_dump() | {"sensitivity": (0.0, 1.0)}
+def test_arrays_of_different_lengths_are_refused(
+    make_validation: MakeValidation, every_section: dict[str, Any]
+) -> None:
+    curve = every_section["roc"][0].model_dump() | {"sensitivity": (0.0, 1.0)}
     with pytest.raises(ValidationError, match="arrays of different lengths"):
         make_validation(roc=(curve,))
