@@ -220,7 +220,7 @@ def report(repeats: int, resamples: int) -> str:
             "## AUROC of independent rows, nominal 95 %",
             areas,
             "## Promises kept on new cases",
-            "Mean over the repeats; each should be at or above the figure in brackets. The sensitivity counts "
+            "Mean over the repeats; each should be at or above the figure in brackets. Sensitivity counts "
             "only repeats with enough positive cases for a guarantee.",
             promised,
             "## Speed, one core",
