@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import timm
@@ -171,6 +174,17 @@ def test_explaining_leaves_no_trace() -> None:
     assert not batch.requires_grad
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_no_activation_outlives_its_map() -> None:
+    network, batch = PooledConvolution(), images(1)
+    outputs: list[weakref.ref] = []
+    network.features.register_forward_hook(lambda _m, _i, output: outputs.append(weakref.ref(output)))
+    for _ in range(3):
+        class_activation_map(network, batch)
+    gc.collect()
+    assert len(outputs) == 3
+    assert all(output() is None for output in outputs)
 
 
 def test_maps_can_be_made_in_inference_mode() -> None:
