@@ -15,15 +15,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.random import SeedSequence
 
 from msht import __version__
 from msht.cohort.phantom_field import PhantomField, field_seed, patient_appearance, render_field
+from msht.cohort.phantom_roster import PhantomSettings, PlannedField, plan_cohort
 from msht.cohort.phantom_stain import Appearance
 from msht.errors import InvalidInput
 from msht.files import cannot_write, read_json, write_json
@@ -70,36 +69,6 @@ class PhantomSummary:
     seed: int
 
 
-@dataclass(frozen=True)
-class _Settings:
-    patients: int
-    fields_per_patient: int
-    cases_per_patient: int
-    sites: int
-    width: int
-    height: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class _Field:
-    """One field that is to be drawn, and its row in the manifest."""
-
-    patient: int
-    number: int
-    site: int
-    malignant_patient: bool
-    positive: bool
-    case_id: str
-    slide_id: str
-    patient_id: str
-    site_name: str
-
-    @property
-    def stem(self) -> PurePosixPath:
-        return PurePosixPath(self.site_name) / self.patient_id / f"{self.patient_id}-F{self.number + 1:02d}"
-
-
 def make_phantom(
     out: Path,
     *,
@@ -134,10 +103,10 @@ def make_phantom(
         InvalidInput: if a number is impossible or `out` holds something else.
         MissingResource: if `out` cannot be written.
     """
-    settings = _Settings(patients, fields_per_patient, cases_per_patient, sites, width, height, seed)
+    settings = PhantomSettings(patients, fields_per_patient, cases_per_patient, sites, width, height, seed)
     _check(settings, workers)
     out = Path(out)
-    fields = _roster(settings)
+    fields = plan_cohort(settings)
     if _already_there(out, settings, fields):
         if on_progress:
             on_progress(len(fields), len(fields))
@@ -165,7 +134,7 @@ def make_phantom(
     return _summary(out, settings, fields)
 
 
-def _check(settings: _Settings, workers: int | None) -> None:
+def _check(settings: PhantomSettings, workers: int | None) -> None:
     least = {
         "patients": 2,
         "fields_per_patient": 1,
@@ -195,48 +164,7 @@ def _check(settings: _Settings, workers: int | None) -> None:
         raise InvalidInput(f"A phantom needs workers of at least 1, but got {workers}.", "Give more workers.")
 
 
-def _roster(settings: _Settings) -> list[_Field]:
-    """Every field of the cohort, by patient and number."""
-    rng = np.random.default_rng(SeedSequence(settings.seed, spawn_key=(2,)))
-    # Rounds over the sites are benign and malignant by turns, so that both are at every site; then shuffled.
-    kinds = [
-        (place % settings.sites, bool(place // settings.sites % 2)) for place in range(settings.patients)
-    ]
-    if not any(malignant for _, malignant in kinds):
-        kinds[-1] = (kinds[-1][0], True)
-    order = rng.permutation(settings.patients)
-    digits = max(3, len(str(settings.patients)))
-    fields = []
-    for patient in range(settings.patients):
-        site, malignant = kinds[order[patient]]
-        share = rng.uniform(0.6, 1.0)
-        count = settings.fields_per_patient
-        positives = max(1, round(share * count)) if malignant else 0
-        labels = rng.permutation([True] * positives + [False] * (count - positives))
-        patient_id = f"P{patient + 1:0{digits}d}"
-        site_name = patient_appearance(settings.seed, patient, site).site
-        for number in range(count):
-            case = number * settings.cases_per_patient // count
-            case_id = f"{patient_id}-C{case + 1}"
-            # A case is smeared on two slides: one for each pass of the needle.
-            passed = number * settings.cases_per_patient * 2 // count % 2
-            fields.append(
-                _Field(
-                    patient=patient,
-                    number=number,
-                    site=site,
-                    malignant_patient=malignant,
-                    positive=bool(labels[number]),
-                    case_id=case_id,
-                    slide_id=f"{case_id}-S{passed + 1}",
-                    patient_id=patient_id,
-                    site_name=site_name,
-                )
-            )
-    return fields
-
-
-def _already_there(out: Path, settings: _Settings, fields: list[_Field]) -> bool:
+def _already_there(out: Path, settings: PhantomSettings, fields: list[PlannedField]) -> bool:
     """Whether `out` holds this very phantom; refuse it if it holds anything else."""
     if not out.exists():
         return False
@@ -257,7 +185,7 @@ def _already_there(out: Path, settings: _Settings, fields: list[_Field]) -> bool
         raise InvalidInput(
             f"{out} holds a phantom made with other settings.", "Remove it or name another folder."
         )
-    missing = [path for field in fields for path in _paths(field) if not (out / path).is_file()]
+    missing = [path for field in fields for path in field.paths if not (out / path).is_file()]
     if missing or not (out / MANIFEST_FILE).is_file():
         first = missing[0] if missing else MANIFEST_FILE
         raise InvalidInput(
@@ -266,8 +194,10 @@ def _already_there(out: Path, settings: _Settings, fields: list[_Field]) -> bool
     return True
 
 
-def _draw_all(folder: Path, settings: _Settings, fields: list[_Field], workers: int | None) -> Iterator[str]:
-    for parent in {(folder / path).parent for field in fields for path in _paths(field)}:
+def _draw_all(
+    folder: Path, settings: PhantomSettings, fields: list[PlannedField], workers: int | None
+) -> Iterator[str]:
+    for parent in {(folder / path).parent for field in fields for path in field.paths}:
         parent.mkdir(parents=True, exist_ok=True)
     processes = min(workers or _cores(), len(fields))
     if processes == 1:
@@ -283,7 +213,7 @@ def _draw_all(folder: Path, settings: _Settings, fields: list[_Field], workers: 
         pool.shutdown(cancel_futures=True)
 
 
-def _draw(folder: Path, settings: _Settings, field: _Field) -> str:
+def _draw(folder: Path, settings: PhantomSettings, field: PlannedField) -> str:
     appearance = patient_appearance(settings.seed, field.patient, field.site)
     drawn = render_field(
         appearance,
@@ -292,7 +222,7 @@ def _draw(folder: Path, settings: _Settings, field: _Field) -> str:
         height=settings.height,
         seed=field_seed(settings.seed, field.patient, field.number),
     )
-    image, mask = _paths(field)
+    image, mask = field.paths
     quality = [cv2.IMWRITE_JPEG_QUALITY, appearance.jpeg_quality]
     _write(folder / image, cv2.cvtColor(drawn.image, cv2.COLOR_RGB2BGR), quality)
     _write(folder / mask, drawn.mask, [cv2.IMWRITE_PNG_COMPRESSION, 6])
@@ -307,16 +237,12 @@ def _write(path: Path, image: Any, options: list[int]) -> None:
     path.write_bytes(encoded.tobytes())
 
 
-def _paths(field: _Field) -> tuple[str, str]:
-    return f"images/{field.stem}.jpg", f"masks/{field.stem}.png"
-
-
-def _write_manifest(path: Path, settings: _Settings, fields: list[_Field]) -> None:
+def _write_manifest(path: Path, settings: PhantomSettings, fields: list[PlannedField]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for field in fields:
-            image, mask = _paths(field)
+            image, mask = field.paths
             appearance = patient_appearance(settings.seed, field.patient, field.site)
             writer.writerow(
                 {
@@ -333,7 +259,7 @@ def _write_manifest(path: Path, settings: _Settings, fields: list[_Field]) -> No
             )
 
 
-def _summary(out: Path, settings: _Settings, fields: list[_Field]) -> PhantomSummary:
+def _summary(out: Path, settings: PhantomSettings, fields: list[PlannedField]) -> PhantomSummary:
     return PhantomSummary(
         folder=out,
         manifest=out / MANIFEST_FILE,

@@ -142,7 +142,7 @@ def _malignant(rng: Generator, packing: float, scale: float) -> _Manner:
         jitter=0.0,
         angle=0.0,
         clumping=rng.uniform(0.2, 1.0),
-        # Crowded nuclei share their cytoplasm; without this the classes would differ in the area of all of it.
+        # Crowded nuclei share their cytoplasm; without this the classes would differ in its area.
         cytoplasm=rng.uniform(1.12, 1.34),
     )
 

@@ -13,9 +13,8 @@ from scipy.spatial import cKDTree
 from msht.cohort.phantom_canvas import Canvas, Map, lobed
 from msht.cohort.phantom_cells import Nucleus
 
-
 OVERLAP = 0.12
-"""Share of its density that the paler of two overlapping nuclei adds; real ones darken little where they overlap."""
+"""Share of its density that the paler of two overlapping nuclei adds; real ones darken little there."""
 FUSION = 5.0
 """How sharply one cell's cytoplasm is told from its neighbour's."""
 
@@ -140,8 +139,8 @@ def _sheet(canvas: Canvas, nuclei: list[Nucleus], lumps: Map) -> tuple[Map, Map]
     distance, index = cKDTree(centres).query(grid, k=count)
     distance = np.asarray(distance).reshape(-1, count)
     index = np.asarray(index).reshape(-1, count)
-    # Distances in shares of each cell's own size, so that larger cells take more room; a soft minimum, so that
-    # neighbours fuse instead of touching.
+    # Distances in shares of each cell's own size, so that larger cells take more room; a soft minimum, so
+    # that neighbours fuse instead of touching.
     relative = np.sort(distance / radii[index], axis=1)
     near = -np.log(np.exp(-FUSION * relative).sum(axis=1)) / FUSION
     near = near.reshape(rows, columns).astype(np.float32)
