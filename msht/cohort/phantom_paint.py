@@ -128,14 +128,14 @@ def _cytoplasm(rng: Generator, canvas: Canvas, nuclei: list[Nucleus]) -> tuple[M
 
 
 def _sheet(canvas: Canvas, nuclei: list[Nucleus], lumps: Map) -> tuple[Map, Map]:
-    """Where groups of cells are, and how near to a border between two of them, both at half the detail."""
-    step = 2.0
+    """Where groups of cells are, and how near to a border between two of them, both at a third of the detail."""
+    step = 3.0
     rows, columns = int(np.ceil(384 / step)), int(np.ceil(canvas.field_width / step))
     centres = np.array([(nucleus.shape.x, nucleus.shape.y) for nucleus in nuclei])
     radii = np.array([nucleus.cytoplasm_radius for nucleus in nuclei])
     ys, xs = np.mgrid[0:rows, 0:columns] * step + step / 2
     grid = np.stack([xs, ys], axis=-1).reshape(-1, 2)
-    count = min(4, len(nuclei))
+    count = min(3, len(nuclei))
     distance, index = cKDTree(centres).query(grid, k=count)
     distance = np.asarray(distance).reshape(-1, count)
     index = np.asarray(index).reshape(-1, count)

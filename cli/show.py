@@ -1,0 +1,90 @@
+"""What the commands print: progress bars, lines, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+
+class RichProgress:
+    """Progress bars on standard error, so that standard output stays clean for results."""
+
+    def __init__(self, bars: Bars) -> None:
+        self.bars = bars
+
+    def start(self, title: str, total: int | None) -> int:
+        """Show a bar."""
+        return self.bars.add_task(title, total=total, note="")
+
+    def update(self, stage: int, done: int, note: str = "") -> None:
+        """Move a bar."""
+        from rich.progress import TaskID
+
+        self.bars.update(TaskID(stage), completed=done, note=note)
+
+    def finish(self, stage: int) -> None:
+        """Stop the clock of a bar."""
+        from rich.progress import TaskID
+
+        self.bars.stop_task(TaskID(stage))
+
+    def say(self, words: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(words, highlight=False, markup=False)
+
+
+@contextmanager
+def progress() -> Iterator[RichProgress]:
+    """Bars that live as long as the block."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        refresh_per_second=4,
+    ) as bars:
+        yield RichProgress(bars)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0) -> None:
+    """Print a table on standard output.
+
+    Args:
+        headings: of the columns.
+        rows: their cells.
+        numbers: how many columns at the right are aligned right.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for position, heading in enumerate(headings):
+        right = position >= len(headings) - numbers
+        shown.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    Console(width=None if _is_terminal() else 140, highlight=False, markup=False).print(shown)
+
+
+def say(words: str) -> None:
+    """Print a line on standard output."""
+    from typer import echo
+
+    echo(words)
+
+
+def _is_terminal() -> bool:
+    import sys
+
+    return sys.stdout.isatty()

@@ -1,0 +1,254 @@
+"""The bundle: a folder that can be copied to another machine and scored with.
+
+    bundle.json          what it is: classes, preprocessing, decision, figures, digests of all other files
+    bundle.sha256        digest of bundle.json
+    fold-1/              config.json and model.safetensors, as timm's `local-dir:` reads them
+    reference.safetensors  features of training images, for the out-of-distribution score
+    recipe.yaml, data_card.md
+
+Nothing in it is a pickle, and nothing is read that its digest does not vouch for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.numpy import load_file, save_file
+from timm.models import save_for_hf
+from torch import nn
+
+from msht.calibration.novelty import FeatureReference
+from msht.decision import Decision
+from msht.ensemble import Ensemble, FoldModel
+from msht.errors import BrokenBundle, InvalidInput
+from msht.files import cannot_write, inside, read_json, sha256_of, write_json, write_text
+from msht.images.preprocessing import Preprocessing
+
+FORMAT = 1
+DESCRIPTION = "bundle.json"
+SEAL = "bundle.sha256"
+
+
+class FoldDescription(BaseModel):
+    """One network of a bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    folder: str
+    temperature: float
+    novelty_limit: float
+    kept_epoch: int
+    weights_sha256: str
+
+
+class Description(BaseModel):
+    """What `bundle.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    name: str
+    created: str
+    software: str
+    architecture: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    folds: tuple[FoldDescription, ...]
+    decision: Decision
+    cohort: dict[str, Any]
+    """Of the development and test cohort: name, counts by role, split digest and rule, warning, synthetic or not."""
+    performance: list[dict[str, Any]]
+    """Figures at the operating points, by level and role."""
+    training: dict[str, Any]
+    """What reports say about the training: recipe, epochs, device, which data chose what."""
+    limits: tuple[str, ...]
+    files: dict[str, str]
+    """SHA-256 of every other file, by path below the bundle."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read and whose digests hold."""
+
+    path: Path
+    description: Description
+    digest: str
+
+    @property
+    def short_digest(self) -> str:
+        """The first twelve digits of the digest: enough to tell bundles apart by eye."""
+        return self.digest[:12]
+
+    def ensemble(self, device: torch.device | str = "cpu") -> Ensemble:
+        """Load the networks."""
+        references = load_file(self.path / "reference.safetensors")
+        folds = []
+        for fold in self.description.folds:
+            prefix = f"fold-{fold.number}."
+            arrays = {k.removeprefix(prefix): v for k, v in references.items() if k.startswith(prefix)}
+            folds.append(
+                FoldModel(
+                    number=fold.number,
+                    network=load_network(inside(self.path, fold.folder)),
+                    temperature=fold.temperature,
+                    reference=FeatureReference.from_arrays(arrays),
+                    novelty_limit=fold.novelty_limit,
+                )
+            )
+        return Ensemble(folds, self.description.preprocessing, device)
+
+
+def save_network(network: nn.Module, folder: Path) -> str:
+    """Write a network as timm's `local-dir:` reads it: config.json and model.safetensors.
+
+    Returns:
+        SHA-256 of the weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        save_for_hf(network, folder, safe_serialization=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return sha256_of(folder / "model.safetensors")
+
+
+def load_network(folder: Path) -> nn.Module:
+    """Read a network that `save_network` wrote, in evaluation mode; only safetensors are read.
+
+    Raises:
+        BrokenBundle: if the folder does not hold such a network.
+    """
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise BrokenBundle(f"{folder} has no {name}.", "Copy the folder again from where it was made.")
+    try:
+        network = timm.create_model(f"local-dir:{folder.resolve()}", pretrained=True)
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise BrokenBundle(
+            f"{folder} does not hold a network that this program can build ({reason}).",
+            "It may come from a newer version; update msht, or make the bundle again.",
+        ) from error
+    return network.eval()
+
+
+def write_bundle(
+    path: Path,
+    *,
+    folds: Sequence[FoldModel],
+    kept_epochs: Mapping[int, int],
+    fields: Mapping[str, Any],
+    recipe_yaml: str,
+    data_card: str,
+) -> Bundle:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        path: a folder that does not exist yet.
+        folds: the networks and what goes with them.
+        kept_epochs: by number of the fold.
+        fields: the other fields of `Description`, by name.
+        recipe_yaml: the recipe as resolved.
+        data_card: Markdown about the cohort.
+
+    Raises:
+        InvalidInput: if there is something at `path` already.
+        MissingResource: if it cannot be written.
+    """
+    if path.exists():
+        raise InvalidInput(f"{path} exists already.", "Choose another name, or remove it first.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        scratch.chmod(0o755)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        described = []
+        references: dict[str, np.ndarray] = {}
+        for fold in folds:
+            folder = f"fold-{fold.number}"
+            digest = save_network(fold.network, scratch / folder)
+            references.update({f"{folder}.{k}": v for k, v in fold.reference.to_arrays().items()})
+            described.append(
+                FoldDescription(
+                    number=fold.number,
+                    folder=folder,
+                    temperature=fold.temperature,
+                    novelty_limit=fold.novelty_limit,
+                    kept_epoch=kept_epochs[fold.number],
+                    weights_sha256=digest,
+                )
+            )
+        save_file(references, scratch / "reference.safetensors")
+        write_text(scratch / "recipe.yaml", recipe_yaml)
+        write_text(scratch / "data_card.md", data_card)
+        files = {
+            file.relative_to(scratch).as_posix(): sha256_of(file)
+            for file in sorted(scratch.rglob("*"))
+            if file.is_file()
+        }
+        description = Description(folds=tuple(described), files=files, **fields)
+        write_json(scratch / DESCRIPTION, json.loads(description.model_dump_json()))
+        write_text(scratch / SEAL, sha256_of(scratch / DESCRIPTION) + "\n")
+        scratch.rename(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return read_bundle(path)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle after checking the digest of every file in it.
+
+    Raises:
+        BrokenBundle: naming the file that is missing, changed, or too much, or the format that is unknown.
+    """
+    if not path.is_dir():
+        raise BrokenBundle(f"There is no bundle at {path}.", "Make one with `msht bundle RUN --out FOLDER`.")
+    for name in (DESCRIPTION, SEAL):
+        if not (path / name).is_file():
+            raise BrokenBundle(
+                f"{path} is not a bundle: it has no {name}.", "Give a folder made by `msht bundle`."
+            )
+    again = "Copy the bundle again from where it was made."
+    digest = sha256_of(path / DESCRIPTION)
+    seal = (path / SEAL).read_text(encoding="utf-8", errors="replace").strip()
+    if not re.fullmatch(r"[0-9a-f]{64}", seal) or seal != digest:
+        raise BrokenBundle(
+            f"{path / DESCRIPTION} does not have the digest in {SEAL}: one of them changed.", again
+        )
+    data = read_json(path / DESCRIPTION, what="bundle description")
+    if data.get("format") != FORMAT:
+        raise BrokenBundle(
+            f"{path} has format {data.get('format')}; this version reads {FORMAT}.",
+            "Update msht, or make it again.",
+        )
+    try:
+        description = Description.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BrokenBundle(
+            f"{path / DESCRIPTION}: {where}: {first['msg']}.", "Make the bundle again."
+        ) from error
+    for name, wanted in description.files.items():
+        file = inside(path, name)
+        if not file.is_file():
+            raise BrokenBundle(f"{path} lacks {name}.", again)
+        if sha256_of(file) != wanted:
+            raise BrokenBundle(f"{file} changed since the bundle was made (its digest differs).", again)
+    return Bundle(path=path, description=description, digest=digest)

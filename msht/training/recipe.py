@@ -1,0 +1,218 @@
+"""The recipe: one validated object that holds every choice that shapes a model."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from msht.cohort.manifest import CLASSES
+from msht.errors import InvalidInput
+from msht.images.augmentation import Augmentation
+from msht.images.preprocessing import Preprocessing
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, and refusing keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Network(Section):
+    """Which network, and what it starts from."""
+
+    name: str = "msht_small"
+    """Name of a network that `msht models` lists."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the network, by name."""
+    pretrained: bool | str = False
+    """False: random weights; true: from the hub, through timm; or the path of a safetensors file."""
+
+
+class Optimiser(Section):
+    """The optimiser and its settings."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adamw"
+    """`adam` adds the decay to the gradient (L2), `adamw` decouples it."""
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    decay_biases: bool = False
+    """Whether biases, norms, tokens and positions decay too, as in the published protocol."""
+    gradient_clip: float | None = Field(None, gt=0)
+    """Largest Euclidean norm of the gradient."""
+
+
+class Schedule(Section):
+    """How the learning rate moves."""
+
+    warmup_epochs: float = Field(0.0, ge=0)
+    """Linear rise from 1 % of the rate."""
+    floor: float = Field(0.01, ge=0, le=1)
+    """Where the cosine ends, as a share of the rate."""
+    step: Literal["epoch", "batch"] = "batch"
+    """How often the rate moves; the published protocol moves it by epoch."""
+
+
+class Training(Section):
+    """The loop."""
+
+    epochs: int = Field(15, ge=1)
+    batch_size: int = Field(32, ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    average_weights: float | None = Field(None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, per step; none: the last weights."""
+    workers: int = Field(0, ge=0)
+    """Processes that read images beside the training process."""
+    cache_gib: float = Field(4.0, ge=0)
+    """Memory for decoded images, in GiB; what does not fit is decoded again each time."""
+    selection: Literal["validation-fold", "last"] = "last"
+    """Which weights a fold keeps: best by validation accuracy (ties by training accuracy), or the last."""
+
+
+class Decision(Section):
+    """What turns scores into calls."""
+
+    target_sensitivity: float = Field(0.95, gt=0, lt=1)
+    """Of the operating point, on out-of-fold cases."""
+    conformal_error: float = Field(0.1, gt=0, lt=1)
+    """Share of cases whose conformal set may miss the truth."""
+    quality_quantile: float = Field(0.005, ge=0, lt=0.5)
+    """Share of development images beyond each quality limit."""
+    novelty_quantile: float = Field(0.99, gt=0.5, lt=1)
+    """Share of held-out development images within the out-of-distribution limit."""
+    minimum_fields: int = Field(1, ge=1)
+    """Evaluable fields without which a case is not evaluable."""
+
+
+class Recipe(Section):
+    """Every choice that shapes a model; a run saves it as resolved."""
+
+    name: str
+    notes: str = ""
+    seed: int = Field(517, ge=0)
+    classes: tuple[str, ...] = CLASSES
+    network: Network = Network()
+    preprocessing: Preprocessing
+    augmentation: Augmentation = Augmentation()
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    training: Training = Training()
+    decision: Decision = Decision()
+
+    @field_validator("classes")
+    @classmethod
+    def _binary(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value != CLASSES:
+            raise ValueError(f"must be {list(CLASSES)}: binary recipes only, the positive class last")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.schedule.warmup_epochs >= self.training.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs ({self.schedule.warmup_epochs}) leaves nothing of "
+                f"training.epochs ({self.training.epochs})"
+            )
+        return self
+
+
+def recipe_from(data: dict[str, Any], *, source: str) -> Recipe:
+    """Validate plain data as a recipe.
+
+    Raises:
+        InvalidInput: naming the key, what was expected, what was found, and the nearest key that exists.
+    """
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        if first["type"] == "extra_forbidden":
+            raise InvalidInput(f"{source}: there is no setting '{where}'.", _nearest(first["loc"])) from error
+        found = f", found {first['input']!r}" if not isinstance(first["input"], dict) else ""
+        raise InvalidInput(
+            f"{source}: {where}: {first['msg'].removeprefix('Value error, ')}{found}.",
+            "Mend the value in the recipe or with --set.",
+        ) from error
+
+
+def _nearest(location: Sequence[Any]) -> str:
+    model: Any = Recipe
+    for part in location[:-1]:
+        model = model.model_fields[str(part)].annotation
+    names = list(model.model_fields) if hasattr(model, "model_fields") else []
+    close = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.5)
+    prefix = ".".join(map(str, location[:-1]))
+    if close:
+        return f"Did you mean '{prefix + '.' if prefix else ''}{close[0]}'?"
+    return f"The settings there are {', '.join(names)}."
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe and lay overrides over it.
+
+    Args:
+        path: the file.
+        overrides: `section.key=value` each, the value as YAML.
+
+    Raises:
+        InvalidInput: if it cannot be read, or is not a valid recipe.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidInput(f"There is no recipe {path}.", "`msht doctor` lists the shipped ones.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InvalidInput(
+            f"{path} is not readable YAML ({str(error).splitlines()[0]}).", "Mend it."
+        ) from error
+    if not isinstance(data, dict):
+        raise InvalidInput(f"{path} holds no settings.", "A recipe is a mapping of names to values.")
+    for override in overrides:
+        _lay_over(data, override)
+    return recipe_from(data, source=path.name)
+
+
+def _lay_over(data: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise InvalidInput(
+            f"--set {override} is not of the form name=value.", "E.g. --set optimiser.lr=3e-4."
+        )
+    *sections, key = name.split(".")
+    place = data
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise InvalidInput(
+                f"--set {override}: '{section}' holds a value, not settings.", "Check the name."
+            )
+    value = yaml.safe_load(text)
+    if isinstance(value, str):  # YAML 1.1 reads 3e-5 as text
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    place[key] = value
+
+
+def recipe_as_yaml(recipe: Recipe) -> str:
+    """The recipe as resolved, in YAML, with every default spelled out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted names, for a tracking server."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat

@@ -1,0 +1,170 @@
+"""From a finished run to a bundle, and the check of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from data_cards.schema import card_from_manifest, find_card, render_card
+from msht import __version__
+from msht.bundle import Bundle, read_bundle, write_bundle
+from msht.cohort.manifest import counts_of
+from msht.cohort.splits import Split, describe_split
+from msht.decision import CASE_RULE_IN_WORDS, REFERENCE_IN_WORDS
+from msht.files import read_json
+from msht.training.recipe import Recipe, recipe_as_yaml
+from pipelines import tracking
+from pipelines.ensemble import load_fitted
+from pipelines.evaluate import evaluate_run
+from pipelines.progress import Progress, Silent
+from pipelines.run_folder import RunFolder, now
+
+LIMITS = (
+    "Research software: not a medical device, and not validated for clinical use.",
+    "It looks at single fields of one cohort; other stains, cameras, magnifications or organs are outside it.",
+    "A negative call does not exclude malignancy, and a heat map shows where evidence was found, not why.",
+    "Calibration and predictive values hold for a prevalence like that of the development cohort.",
+)
+
+
+def make_bundle(
+    run_path: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    device: str = "auto",
+    tracking_uri: str | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Write the bundle of a finished run; the test set is opened for it unless that was done before.
+
+    Args:
+        run_path: a finished run.
+        out: a folder that does not exist yet.
+        name: of the bundle; None: the folder's.
+        device: for the test set.
+        tracking_uri: of MLflow.
+        progress: who listens.
+
+    Raises:
+        InvalidInput: if the run is unfinished, or there is something at `out`.
+    """
+    progress = progress or Silent()
+    run = RunFolder(run_path)
+    state = run.require_finished()
+    if out.exists():
+        from msht.errors import InvalidInput
+
+        raise InvalidInput(f"{out} exists already.", "Choose another name, or remove it first.")
+    evaluation = evaluate_run(run_path, device=device, tracking_uri=tracking_uri, progress=progress)
+    recipe, split, fitted = run.recipe(), run.split(), load_fitted(run)
+    figures = read_json(run.figures_file, what="figures of a run")
+    bundle = write_bundle(
+        out,
+        folds=fitted.folds,
+        kept_epochs=fitted.kept_epochs,
+        fields={
+            "name": name or out.name,
+            "created": now(),
+            "software": f"msht {__version__}",
+            "architecture": architecture_in_words(recipe, split.folds),
+            "classes": recipe.classes,
+            "preprocessing": recipe.preprocessing,
+            "decision": fitted.decision,
+            "cohort": cohort_facts(split),
+            "performance": [*evaluation["performance"], *figures],
+            "training": training_facts(recipe, state, evaluation),
+            "limits": (*LIMITS, *_card_limits(split)),
+        },
+        recipe_yaml=recipe_as_yaml(recipe),
+        data_card=_data_card(split),
+    )
+    client = tracking.open_client(tracking_uri)
+    client.set_tag(state["mlflow_run"], "msht.bundle_digest", bundle.digest)
+    client.log_artifact(state["mlflow_run"], str(out / "bundle.json"), "bundle")
+    return bundle
+
+
+def verify_bundle(path: Path) -> Bundle:
+    """Check every digest of a bundle, and that its networks can be built and answer.
+
+    Raises:
+        BrokenBundle: naming what is wrong.
+    """
+    import numpy as np
+
+    from msht.errors import BrokenBundle
+
+    bundle = read_bundle(path)
+    ensemble = bundle.ensemble()
+    size = bundle.description.preprocessing.size
+    scores = ensemble.score(np.zeros((2, size, size, 3), dtype=np.uint8))
+    if not np.isfinite(scores.fold_logits).all():
+        raise BrokenBundle(f"A network of {path} answers with no number.", "Make the bundle again.")
+    return bundle
+
+
+def architecture_in_words(recipe: Recipe, folds: int) -> str:
+    """The networks of a run, in words."""
+    return f"{recipe.network.name} at {recipe.preprocessing.size} px, {folds} networks, one a fold"
+
+
+def cohort_facts(split: Split) -> dict[str, Any]:
+    """What a bundle says about its cohort: counts and rules, and no identifier."""
+    described = describe_split(split)
+    card = find_card(split.card) if split.card else None
+    return {
+        "name": card.name if card else "a cohort without a data card",
+        "title": card.title if card else "Cohort without a data card",
+        "synthetic": bool(card and card.synthetic),
+        "positive_means": card.positive_means if card else "what its labels call positive",
+        "development": described["counts"]["development"],
+        "test": described["counts"]["test"],
+        "folds": split.folds,
+        "grouped_by": split.grouped_by,
+        "test_rule": split.test_rule,
+        "split_digest": split.digest,
+        "manifest_digest": split.manifest_digest,
+        "warning": split.warning,
+    }
+
+
+def training_facts(recipe: Recipe, state: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What a bundle says about its training."""
+    selection = {
+        "last": f"no data: the weights after epoch {recipe.training.epochs} were kept",
+        "validation-fold": "the held-out fold: best accuracy, ties by training accuracy (optimistic on that fold)",
+    }[recipe.training.selection]
+    return {
+        "recipe": recipe.name,
+        "epochs": recipe.training.epochs,
+        "seed": recipe.seed,
+        "seconds": round(float(state["seconds"]), 1),
+        "environment": state["environment"],
+        "epoch_chosen_by": selection,
+        "temperature_fitted_on": "out-of-fold images, each fold's network by the images it did not see",
+        "case_rule": CASE_RULE_IN_WORDS,
+        "reference": REFERENCE_IN_WORDS,
+        "test_opened": evaluation["opened"],
+    }
+
+
+def _card_limits(split: Split) -> tuple[str, ...]:
+    card = find_card(split.card) if split.card else None
+    return tuple(f"Unsuitable: {use}" for use in card.unsuitable_uses) if card else ()
+
+
+def _data_card(split: Split) -> str:
+    if split.card:
+        return render_card(find_card(split.card))
+    return render_card(card_from_manifest(split.frame, name="unnamed-cohort", title="Cohort without a data card"))
+
+
+def cohort_in_words(cohort: dict[str, Any]) -> str:
+    """The development cohort in a sentence with its counts."""
+    counts = cohort["development"]
+    parts = [f"{counts[k]} {k}" for k in ("patients", "cases") if k in counts]
+    parts.append(f"{counts['images']} fields ({counts['positive']} positive, {counts['negative']} negative)")
+    return f"{cohort['title']}: {', '.join(parts)} in {cohort['folds']} folds."
+
+

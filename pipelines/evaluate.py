@@ -1,0 +1,172 @@
+"""The test set, opened once: its figures, and a record of when it was opened and how often."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from msht.cohort.splits import cases_of, groups_of
+from msht.decision import Decision, decide_case, reference_by_case
+from msht.ensemble import Ensemble
+from msht.errors import InvalidInput
+from msht.files import read_json, write_json
+from msht.images.preprocessing import view_of
+from msht.images.quality import measure_quality
+from msht.images.reading import read_image
+from pipelines import tracking
+from pipelines.ensemble import choose_device, load_fitted
+from pipelines.performance import performance_rows, write_predictions
+from pipelines.progress import Progress, Silent, stage
+from pipelines.run_folder import RunFolder, now
+
+BATCH = 32
+
+
+def evaluate_run(
+    path: Path,
+    *,
+    again: bool = False,
+    device: str = "auto",
+    tracking_uri: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score the test role with all folds' networks and write `evaluation.json`, `test.csv`, `test_cases.csv`.
+
+    A second call gives the figures that are there. Opening the test set anew is allowed, and counted.
+
+    Args:
+        path: a finished run.
+        again: open the test set anew.
+        device: `auto`, `cpu` or `cuda`.
+        tracking_uri: of MLflow; None: `mlflow.db` in this folder.
+        progress: who listens.
+
+    Returns:
+        What `evaluation.json` holds: `opened` (times), `performance`, and counts.
+
+    Raises:
+        InvalidInput: if the run is unfinished, or has no test images.
+    """
+    progress = progress or Silent()
+    run = RunFolder(path)
+    state = run.require_finished()
+    opened: list[str] = []
+    if run.evaluation_file.is_file():
+        before: dict[str, Any] = read_json(run.evaluation_file, what="evaluation of a run")
+        if not again:
+            return before
+        opened = before["opened"]
+    split, recipe = run.split(), run.recipe()
+    test = split.test
+    if test.empty:
+        raise InvalidInput(f"The split of {path} has no test role.", "Make a split with a test role.")
+    fitted = load_fitted(run)
+    ensemble = Ensemble(fitted.folds, recipe.preprocessing, choose_device(device))
+    opened = [*opened, now()]
+    with stage(progress, "Opening the test set", len(test)) as steps:
+        frame = _score(test, split.root, ensemble, fitted.decision, steps.advance)
+    frame = frame.assign(case=cases_of(frame), group=groups_of(frame, split.grouped_by))
+    cases = case_answers(frame, fitted.decision)
+    answered = cases[cases["logit"].notna()]
+    performance = performance_rows(frame, answered, fitted.decision, role="test", seed=recipe.seed)
+    evaluation = {
+        "opened": opened,
+        "images": len(frame),
+        "not_evaluable_images": int((~frame["evaluable"]).sum()),
+        "novel_images": int((frame["novelty"] > 1).sum()),
+        "cases": len(cases),
+        "not_evaluable_cases": len(cases) - len(answered),
+        "referred_cases": int((cases["call"] == "indeterminate").sum()),
+        "performance": performance,
+    }
+    write_predictions(frame, run.test_file)
+    write_predictions(cases, run.test_cases_file)
+    write_json(run.evaluation_file, evaluation)
+    _log(state, run, performance, frame, cases, tracking_uri)
+    return evaluation
+
+
+def _score(
+    test: pd.DataFrame, root: Path, ensemble: Ensemble, decision: Decision, advance: Any
+) -> pd.DataFrame:
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("logit", "probability", "spread", "novelty", "evaluable")
+    }
+    for start in range(0, len(test), BATCH):
+        part = test.iloc[start : start + BATCH]
+        views, evaluable = [], []
+        for image in part["image"]:
+            pixels = read_image(root / image).pixels
+            views.append(view_of(pixels, ensemble.preprocessing))
+            evaluable.append(not decision.quality.judge(measure_quality(pixels)))
+        scores = ensemble.score(np.stack(views))
+        columns["logit"] += scores.logit.tolist()
+        columns["probability"] += scores.probability.tolist()
+        columns["spread"] += scores.spread.tolist()
+        columns["novelty"] += scores.novelty.tolist()
+        columns["evaluable"] += evaluable
+        advance(len(part))
+    return test.assign(**columns)
+
+
+def case_answers(frame: pd.DataFrame, decision: Decision) -> pd.DataFrame:
+    """A row per case: reference, mean log-odds, probability, call, and how many fields it rests on.
+
+    Args:
+        frame: `case`, `group`, `label`, `logit`, `novelty`, `evaluable` of each image.
+        decision: of the run or bundle.
+    """
+    reference = reference_by_case(frame)
+    rows = []
+    for case, fields in frame.groupby("case"):
+        good = fields[fields["evaluable"]]
+        novel = float((good["novelty"] > 1).mean()) if len(good) else 0.0
+        answer = decide_case(decision, good["logit"].to_numpy(dtype=float), share_novel=novel)
+        rows.append(
+            {
+                "case": case,
+                "group": fields["group"].iloc[0],
+                "label": int(reference[case]),
+                "fields": len(good),
+                "not_evaluable_fields": len(fields) - len(good),
+                "logit": answer.logit,
+                "probability": answer.probability,
+                "call": answer.call,
+            }
+        )
+    table = pd.DataFrame(rows)
+    table["logit"] = table["logit"].astype(float)
+    table["probability"] = table["probability"].astype(float)
+    return table
+
+
+def _log(
+    state: dict[str, Any],
+    run: RunFolder,
+    performance: list[dict[str, Any]],
+    frame: pd.DataFrame,
+    cases: pd.DataFrame,
+    tracking_uri: str | None,
+) -> None:
+    client = tracking.open_client(tracking_uri)
+    parent = state["mlflow_run"]
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(parent)
+    except MlflowException as error:
+        raise InvalidInput(
+            f"The figures are in {run.evaluation_file}, but the MLflow store does not know the run {parent}.",
+            "Give the store that the training used with --tracking-uri, or call it from the folder of its mlflow.db.",
+        ) from error
+    for row in performance:
+        prefix = f"test_{row['level']}_"
+        tracking.log_metrics(
+            client, parent, {f"{prefix}{k}": v["value"] for k, v in row["estimates"].items()}
+        )
+    client.log_artifact(parent, str(run.evaluation_file))
+    tracking.log_table(client, parent, frame, "test.csv")
+    tracking.log_table(client, parent, cases, "test_cases.csv")

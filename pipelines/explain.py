@@ -1,0 +1,174 @@
+"""Heat maps of the fields that decided a case, on one scale, kept beside the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from msht.bundle import Bundle
+from msht.errors import InvalidInput
+from msht.explanation.cam import class_activation_map
+from msht.explanation.overlay import overlay, shared_scale
+from msht.files import atomic_path, read_json, write_json
+from msht.images.preprocessing import crop_box, to_tensor, view_of
+from msht.images.reading import read_image
+from pipelines.inputs import file_name_for
+
+METHOD = "gradcam"
+METHOD_IN_WORDS = "Grad-CAM, mean over the networks"
+SHOWN = 4
+PICTURE_EDGE = 480
+"""Edge in px of the stored pictures: sharp at the size a page shows them."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Heat maps of a case as they lie on disk."""
+
+    folder: Path
+    layer: str
+    method: str
+    scale: float
+    fields: list[dict[str, Any]]
+
+
+def deciding_fields(fields: pd.DataFrame, call: str) -> pd.DataFrame:
+    """The evaluable fields that weighed most in the call, most weighty first, up to `SHOWN`.
+
+    For a positive call those with the highest log-odds, for a negative one the lowest, else the largest either way.
+    """
+    good = fields[fields["evaluable"]]
+    weight = {"positive": good["logit"], "negative": -good["logit"]}.get(call, good["logit"].abs())
+    return good.loc[weight.sort_values(ascending=False, kind="stable").index[:SHOWN]]
+
+
+def explain_case(
+    bundle: Bundle,
+    scores: Path,
+    fields: pd.DataFrame,
+    case: str,
+    call: str,
+    *,
+    device: str = "cpu",
+    networks: Any = None,
+) -> Maps:
+    """Make the maps of a case, or give those that are there already and still fit.
+
+    Args:
+        bundle: that scored the case.
+        scores: folder of the scores.
+        fields: the case's rows of `images.parquet`.
+        case: its id.
+        call: of the case.
+        device: where the networks run.
+        networks: an ensemble loaded before, for many cases; None: loaded here if needed.
+
+    Raises:
+        InvalidInput: if an image changed since it was scored.
+    """
+    folder = scores / "maps" / file_name_for(case)
+    chosen = deciding_fields(fields, call)
+    key = {
+        "bundle": bundle.digest,
+        "images": list(chosen["sha256"]),
+        "names": list(chosen["image"]),
+        "method": METHOD,
+    }
+    described = folder / "maps.json"
+    if described.is_file():
+        kept = read_json(described, what="description of the maps")
+        if kept["key"] == key:
+            return Maps(folder, kept["layer"], kept["method"], kept["scale"], kept["fields"])
+    if chosen.empty:
+        return Maps(folder, "", METHOD_IN_WORDS, 1.0, [])
+    preprocessing = bundle.description.preprocessing
+    ensemble = networks or bundle.ensemble(device)
+    views, crops, boxes = [], [], []
+    for row in chosen.itertuples():
+        image = read_image(Path(str(row.path)))
+        if image.record.sha256 != row.sha256:
+            raise InvalidInput(f"{row.path} changed since it was scored.", "Score it again.")
+        box = crop_box(image.record.width, image.record.height, preprocessing)
+        views.append(view_of(image.pixels, preprocessing))
+        crop = image.pixels[box.top : box.bottom, box.left : box.right]
+        shrinking = crop.shape[0] > PICTURE_EDGE
+        crops.append(
+            cv2.resize(
+                crop, (PICTURE_EDGE, PICTURE_EDGE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+            )
+        )
+        boxes.append(box)
+    maps, layer = mean_maps(ensemble, np.stack(views))
+    scale = shared_scale(list(maps))
+    rows = []
+    for index, (row, crop, box, heat) in enumerate(zip(chosen.itertuples(), crops, boxes, maps, strict=True), start=1):
+        large = cv2.resize(heat, (PICTURE_EDGE, PICTURE_EDGE), interpolation=cv2.INTER_LINEAR)
+        write_picture(folder / f"{index}-crop.jpg", crop)
+        write_picture(folder / f"{index}-overlay.jpg", overlay(crop, large, scale=scale))
+        with atomic_path(folder / f"{index}-map.npy") as temporary:
+            np.save(temporary, heat, allow_pickle=False)
+        rows.append(
+            {
+                "image": str(row.image),
+                "crop": f"{index}-crop.jpg",
+                "overlay": f"{index}-overlay.jpg",
+                "crop_width": box.right - box.left,
+                "probability": float(row.probability),
+            }
+        )
+    write_json(
+        described,
+        {"key": key, "layer": layer, "method": METHOD_IN_WORDS, "scale": scale, "fields": rows},
+    )
+    return Maps(folder, layer, METHOD_IN_WORDS, scale, rows)
+
+
+def mean_maps(ensemble: Any, views: np.ndarray) -> tuple[np.ndarray, str]:
+    """Mean over the networks of their maps for the positive class, and the layer in words.
+
+    Args:
+        ensemble: of the bundle.
+        views: uint8 of shape (B, S, S, 3).
+
+    Returns:
+        Maps, float32 of shape (B, S, S), not negative and not scaled, and the name of the layer.
+    """
+    images = to_tensor(views, ensemble.preprocessing).to(ensemble.device)
+    maps = [class_activation_map(fold.network, images, method=METHOD, class_index=1) for fold in ensemble.folds]
+    return np.mean(maps, axis=0), layer_in_words(ensemble.folds[0].network)
+
+
+def layer_in_words(network: Any) -> str:
+    """The layer that a network is explained at by default, as a reader knows it."""
+    name = str(network.default_explanation_layer)
+    kind, _, number = name.partition("_")
+    return f"decoder {number}, after its self-attention" if kind == "decoder" else name.replace("_", " ")
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write an RGB picture as JPEG, whole or not at all."""
+    from PIL import Image
+
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, quality=90, subsampling=0)
+
+
+def cases_of_scores(scores: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Tables of a scoring (images, cases, rejected) and its record.
+
+    Raises:
+        InvalidInput: if the folder holds no finished scoring.
+    """
+    record = read_json(scores / "run.json", what="record of a scoring")
+    if "finished" not in record:
+        raise InvalidInput(f"The scoring in {scores} is unfinished.", "Call `msht score` again; it goes on.")
+    tables: Sequence[pd.DataFrame] = [
+        pd.read_parquet(scores / f"{name}.parquet") for name in ("images", "cases", "rejected")
+    ]
+    return tables[0], tables[1], tables[2], record

@@ -1,0 +1,98 @@
+"""Figures of a set of predictions, by field and by case, together and by fold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from msht.cohort.manifest import CLASSES, write_table
+from msht.decision import Decision
+from msht.statistics.summary import summarise
+
+Role = Literal["test", "out-of-fold"]
+RESAMPLES = 2000
+NAMES = {"test": "Test", "out-of-fold": "Out of fold"}
+
+
+def performance_rows(
+    fields: pd.DataFrame, cases: pd.DataFrame, decision: Decision, *, role: Role, seed: int
+) -> list[dict[str, Any]]:
+    """Every figure with its interval: by case and by field, and by fold for out-of-fold predictions.
+
+    Args:
+        fields: a row per image: `label` (class name), `probability`, `group`, `evaluable`, and `fold` where the
+            role is out-of-fold. Fields that are not evaluable are left out and counted.
+        cases: a row per case: `label` (0 or 1), `probability`, `group`, and `fold`.
+        decision: whose operating points are judged.
+        role: of the data.
+        seed: of the resampling.
+    """
+    evaluable = fields[fields["evaluable"]]
+    field_labels = (evaluable["label"] == CLASSES[1]).to_numpy(dtype=int)
+    rows = [
+        _row(cases["label"].to_numpy(dtype=int), cases, decision.case_point.threshold, role, "case", None, seed),
+        _row(field_labels, evaluable, decision.field_point.threshold, role, "field", None, seed),
+    ]
+    rows[1]["not_evaluable"] = int((~fields["evaluable"]).sum())
+    if role == "out-of-fold":
+        for number in sorted(evaluable["fold"].unique()):
+            part = (evaluable["fold"] == number).to_numpy()
+            rows.append(
+                _row(
+                    field_labels[part],
+                    evaluable[part],
+                    decision.field_point.threshold,
+                    role,
+                    "field",
+                    int(number),
+                    seed,
+                )
+            )
+    return rows
+
+
+def _row(
+    labels: np.ndarray,
+    frame: pd.DataFrame,
+    threshold: float,
+    role: Role,
+    level: str,
+    fold: int | None,
+    seed: int,
+) -> dict[str, Any]:
+    summary = summarise(
+        labels,
+        frame["probability"].to_numpy(dtype=float),
+        threshold=threshold,
+        groups=frame["group"].to_numpy(dtype=str),
+        resamples=RESAMPLES,
+        seed=seed,
+    )
+    name = NAMES[role] if fold is None else f"Fold {fold}"
+    return {"name": name, "role": role, "level": level, "fold": fold, **summary.as_dict()}
+
+
+def find_row(rows: list[dict[str, Any]], level: str, fold: int | None = None) -> dict[str, Any]:
+    """The row of a level, together or of one fold."""
+    return next(row for row in rows if row["level"] == level and row["fold"] == fold)
+
+
+def in_words(row: dict[str, Any], measure: str) -> str:
+    """A figure with its interval: `0.971 (0.952 to 0.984)`."""
+    estimate = row["estimates"][measure]
+    if estimate["value"] is None:
+        return "not defined"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.3f} (no interval)"
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+
+
+def write_predictions(frame: pd.DataFrame, path: Path) -> None:
+    """Write predictions with enough digits to compute every figure again."""
+    table = frame.copy()
+    for column in table.select_dtypes("float"):
+        table[column] = table[column].round(6)
+    write_table(table, path)

@@ -1,0 +1,423 @@
+"""The validation report: from a run whose test set was opened to a PDF."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_curve
+
+from data_cards.schema import card_from_manifest, find_card, render_card
+from msht import __version__
+from msht.calibration.reliability import calibration_line, expected_calibration_error, reliability_curve
+from msht.cohort.manifest import CLASSES, counts_of
+from msht.cohort.splits import ROLES, Split, describe_split, groups_of
+from msht.decision import CASE_RULE_IN_WORDS, REFERENCE_IN_WORDS, Decision
+from msht.errors import InvalidInput
+from msht.files import read_json, sha256_of
+from msht.statistics.decision import decision_curve, predictive_values, subgroup_table
+from msht.training.recipe import Recipe, flatten
+from pipelines.bundle import LIMITS, architecture_in_words, cohort_facts, training_facts
+from pipelines.performance import find_row, in_words
+from pipelines.report_case import counts_part, estimate_part
+from pipelines.run_folder import RunFolder
+from reports.parts import Estimate, Fact, Weight
+from reports.validation import (
+    CalibrationResult,
+    Choice,
+    DecisionCurve,
+    Disjointness,
+    FlowRow,
+    NotAvailable,
+    PrevalenceCurve,
+    ResultRow,
+    RocCurve,
+    ScoreDistribution,
+    SubgroupRow,
+    ValidationReport,
+    write_validation_report,
+)
+
+Level = Literal["field", "case"]
+MEASURES = (
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "mcc",
+    "auroc",
+    "auprc",
+)
+SUBGROUP_COLUMNS = ("site", "stain", "magnification")
+WORDS = {"patient_id": "patient", "case_id": "case", "slide_id": "slide", None: "image"}
+
+
+def report_validation(run_path: Path, out: Path, *, created: datetime | None = None) -> Path:
+    """Write the validation report of a run.
+
+    Args:
+        run_path: a finished run whose test set was opened (`msht evaluate`).
+        out: the PDF.
+        created: time of the report; None: now.
+
+    Raises:
+        InvalidInput: if the run is unfinished, or its test set was never opened.
+    """
+    run = RunFolder(run_path)
+    state = run.require_finished()
+    if not run.evaluation_file.is_file():
+        raise InvalidInput(
+            f"The test set of {run_path} was never opened.", f"Open it with `msht evaluate {run_path}`."
+        )
+    report = build_validation_report(run, state, created or datetime.now(UTC).astimezone())
+    return write_validation_report(report, out)
+
+
+def build_validation_report(run: RunFolder, state: dict[str, Any], created: datetime) -> ValidationReport:
+    """Put together what the report says."""
+    recipe, split = run.recipe(), run.split()
+    decision = Decision.model_validate(read_json(run.decision_file, what="decision of a run")["decision"])
+    evaluation = read_json(run.evaluation_file, what="evaluation of a run")
+    rows = [*evaluation["performance"], *read_json(run.figures_file, what="figures of a run")]
+    cohort = cohort_facts(split)
+    training = training_facts(recipe, state, evaluation)
+    card = find_card(split.card) if split.card else None
+    test = pd.read_csv(run.test_file, dtype={"group": str, "case": str})
+    test = test[test["evaluable"]]
+    test_cases = pd.read_csv(run.test_cases_file, dtype={"group": str, "case": str}).dropna(subset=["probability"])
+    folds = pd.read_csv(run.out_of_fold_file)
+    fold_cases = pd.read_csv(run.out_of_fold_cases_file)
+    sets: list[tuple[str, Level, np.ndarray, np.ndarray]] = [
+        ("Test", "case", *_arrays(test_cases)),
+        ("Test", "field", *_arrays(test)),
+        ("Out of fold", "case", *_arrays(fold_cases)),
+        ("Out of fold", "field", *_arrays(folds[folds["evaluable"]])),
+    ]
+    test_rows = {level: find_row(evaluation["performance"], level) for level in ("case", "field")}
+    described = describe_split(split)
+    return ValidationReport(
+        report_id=f"V-{split.digest[:6]}-{created:%Y%m%d-%H%M%S}",
+        created=created,
+        model_name=f"{run.path.name}, {architecture_in_words(recipe, split.folds)}",
+        software=f"msht {__version__}",
+        summary=_summary(evaluation, test_rows),
+        purpose=(
+            "Decision support in rapid on-site evaluation: a second look at photographed fields of a smear, with a "
+            "calibrated score for each case, while a person responsible for the case decides."
+        ),
+        users="Cytopathologists, cytotechnologists and endoscopists who know the limits stated here.",
+        out_of_scope=card.unsuitable_uses if card else LIMITS[:1],
+        positive_means=cohort["positive_means"],
+        cohort_name=cohort["title"],
+        data_source=_data_source(card, split),
+        reference_standard=f"{card.labels_by if card else 'Not stated: the cohort has no data card.'} "
+        f"{REFERENCE_IN_WORDS}",
+        flow=_flow(split, evaluation),
+        disjointness=Disjointness(
+            group=WORDS[split.grouped_by],
+            groups=int(groups_of(split.frame, split.grouped_by).nunique()),
+            shared_by_roles=described["disjointness"]["groups_in_two_roles"],
+            shared_by_folds=described["disjointness"]["groups_in_two_folds"],
+            duplicates="Every image is listed once; contents were not compared in this run.",
+            split_digest=split.digest,
+        ),
+        choices=_choices(training, decision, recipe),
+        preprocessing=tuple(Fact(name=k, value=str(v)) for k, v in recipe.preprocessing.model_dump().items()),
+        architecture=_architecture(run, recipe, split),
+        training=_training(recipe, state, training),
+        threshold=_threshold(decision),
+        results=tuple(_result(row) for row in rows),
+        interval_method=f"{test_rows['field']['confidence']:.0%} intervals: {test_rows['field']['method']}",
+        calibration=tuple(_calibration(*s, row=_row_of(rows, s[0], s[1])) for s in sets),
+        roc=tuple(_roc(*s, row=_row_of(rows, s[0], s[1])) for s in sets if len(set(s[2])) == 2),
+        prevalence=tuple(
+            curve for level in ("case", "field") if (curve := _prevalence(test_rows[level], level)) is not None
+        ),
+        distributions=tuple(
+            ScoreDistribution(
+                name=name,
+                level=level,
+                negative=tuple(values[labels == 0]),
+                positive=tuple(values[labels == 1]),
+                threshold=(decision.case_point if level == "case" else decision.field_point).threshold,
+            )
+            for name, level, labels, values in sets
+            if name == "Test"
+        ),
+        subgroups=_subgroups(test, decision, recipe.seed),
+        decision_curve=_decision_curve(sets[0]),
+        robustness=NotAvailable(reason="Images were not perturbed in this run."),
+        deferral=NotAvailable(reason="Not computed in this run; indeterminate cases are counted in the summary."),
+        explanation_checks=NotAvailable(reason="The heat maps were not tested in this run."),
+        failures=NotAvailable(reason="No gallery was made in this run."),
+        comparisons=NotAvailable(reason="One model was trained."),
+        limits=LIMITS,
+        data_card=_data_card(card, split),
+        weights=tuple(
+            Weight(name=f"fold {n}", sha256=sha256_of(run.fold(n) / "model.safetensors"))
+            for n in range(1, split.folds + 1)
+        ),
+        digests=(
+            Fact(name="manifest", value=split.manifest_digest),
+            Fact(name="split", value=split.digest),
+            Fact(name="out-of-fold predictions", value=sha256_of(run.out_of_fold_file)),
+            Fact(name="test predictions", value=sha256_of(run.test_file)),
+        ),
+        environment=tuple(Fact(name=k, value=v) for k, v in state["environment"].items()),
+        split_by_image=split.grouped_by is None,
+        synthetic=cohort["synthetic"],
+        warnings=_warnings(evaluation),
+    )
+
+
+def _arrays(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    labels = frame["label"]
+    if labels.dtype.kind not in "iu":
+        labels = (labels == CLASSES[1]).astype(int)
+    return labels.to_numpy(dtype=int), frame["probability"].to_numpy(dtype=float)
+
+
+def _row_of(rows: list[dict[str, Any]], name: str, level: str) -> dict[str, Any]:
+    return next(row for row in rows if row["name"] == name and row["level"] == level)
+
+
+def _summary(evaluation: dict[str, Any], rows: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    sentences = []
+    for level, word in (("case", "cases"), ("field", "fields")):
+        row = rows[level]
+        sentences.append(
+            f"On {row['n_rows']} test {word} of {row['n_groups']} patients the AUROC is {in_words(row, 'auroc')}; at "
+            f"the operating point the sensitivity is {in_words(row, 'sensitivity')} and the specificity "
+            f"{in_words(row, 'specificity')}."
+        )
+    sentences.append(
+        f"{evaluation['referred_cases']} of {evaluation['cases']} test cases are indeterminate and would be referred; "
+        f"{evaluation['not_evaluable_cases']} cannot be evaluated."
+    )
+    return tuple(sentences)
+
+
+def _warnings(evaluation: dict[str, Any]) -> tuple[str, ...]:
+    times = len(evaluation["opened"])
+    return (f"The test set was opened {times} times.",) if times > 1 else ()
+
+
+def _data_source(card: Any, split: Split) -> tuple[Fact, ...]:
+    facts = [Fact(name="Test role", value=split.test_rule)]
+    if card is not None:
+        for name in ("source", "terms", "consent", "stain", "device", "magnification"):
+            facts.append(Fact(name=name.capitalize(), value=str(getattr(card, name))))
+    return tuple(facts)
+
+
+def _flow(split: Split, evaluation: dict[str, Any]) -> tuple[FlowRow, ...]:
+    rows = []
+    for role in ROLES:
+        rows.append(_flow_row(split.frame[split.frame["role"] == role], role, None))
+        if role == "development":
+            rows += [
+                _flow_row(split.frame[split.frame["fold"] == n], role, n) for n in range(1, split.folds + 1)
+            ]
+    refused = evaluation["not_evaluable_images"]
+    if refused:
+        rows[-1] = rows[-1].model_copy(update={"note": f"{refused} not evaluable by the quality gate"})
+    return tuple(rows)
+
+
+def _flow_row(frame: pd.DataFrame, role: str, fold: int | None) -> FlowRow:
+    counts = counts_of(frame)
+    return FlowRow(
+        role=role,
+        fold=fold,
+        images=counts["images"],
+        negative=counts["negative"],
+        positive=counts["positive"],
+        cases=counts.get("cases"),
+        patients=counts.get("patients"),
+    )
+
+
+def _choices(training: dict[str, Any], decision: Decision, recipe: Recipe) -> tuple[Choice, ...]:
+    return (
+        Choice(what="Epoch", data=training["epoch_chosen_by"], rule=f"selection: {recipe.training.selection}"),
+        Choice(what="Calibrator", data=training["temperature_fitted_on"], rule="a temperature for each fold's network"),
+        Choice(what="Case rule", data="fixed beforehand; its curve: out-of-fold cases", rule=CASE_RULE_IN_WORDS),
+        Choice(
+            what="Operating point",
+            data=decision.case_point.data,
+            rule=f"{decision.case_point.rule}: {decision.case_point.threshold:.3f}",
+        ),
+        Choice(
+            what="Quality gate",
+            data="development images",
+            rule=f"limits at the {recipe.decision.quality_quantile:.1%} quantiles",
+        ),
+        Choice(what="Test set", data="nothing was chosen on it", rule=f"opened {', '.join(training['test_opened'])}"),
+    )
+
+
+def _architecture(run: RunFolder, recipe: Recipe, split: Split) -> tuple[Fact, ...]:
+    from msht.bundle import load_network
+
+    network = load_network(run.fold(1))
+    parameters = sum(p.numel() for p in network.parameters())
+    return (
+        Fact(name="Network", value=architecture_in_words(recipe, split.folds)),
+        Fact(name="Parameters", value=f"{parameters:,} in each network"),
+        Fact(name="Initial weights", value="random" if recipe.network.pretrained is False else "pretrained"),
+        *(Fact(name=name, value=str(value)) for name, value in recipe.network.options.items()),
+    )
+
+
+def _training(recipe: Recipe, state: dict[str, Any], training: dict[str, Any]) -> tuple[Fact, ...]:
+    chosen = {
+        k: v
+        for k, v in flatten(recipe.model_dump(mode="json")).items()
+        if k.split(".")[0] in {"optimiser", "schedule", "training", "augmentation", "seed"}
+    }
+    environment = state["environment"]
+    hardware = environment["gpu"] if environment["gpu"] != "none" else f"{environment['processors']} processor cores"
+    return (
+        Fact(name="Recipe", value=recipe.name),
+        Fact(name="Time", value=f"{training['seconds'] / 60:.1f} min for all folds"),
+        Fact(name="Hardware", value=hardware),
+        *(Fact(name=k, value=str(v)) for k, v in chosen.items()),
+    )
+
+
+def _threshold(decision: Decision) -> tuple[Fact, ...]:
+    return (
+        Fact(name="Case threshold", value=f"{decision.case_point.threshold:.4f}: {decision.case_point.rule}"),
+        Fact(name="Chosen on", value=decision.case_point.data),
+        Fact(name="Guarantee", value=decision.case_point.guarantee),
+        Fact(name="Field threshold", value=f"{decision.field_point.threshold:.4f}: {decision.field_point.rule}"),
+        Fact(name="Case rule", value=CASE_RULE_IN_WORDS),
+        Fact(
+            name="Conformal sets",
+            value=f"by case, error level {decision.conformal_error:.0%}, quantile {decision.conformal_quantile:.3f} "
+            f"from {decision.conformal_cases} out-of-fold cases",
+        ),
+    )
+
+
+def _result(row: dict[str, Any]) -> ResultRow:
+    return ResultRow(
+        name=row["name"],
+        role=row["role"],
+        level=row["level"],
+        fold=row["fold"],
+        counts=counts_part(row["counts"]),
+        patients=row["n_groups"],
+        **{measure: estimate_part(row, measure) for measure in MEASURES},
+    )
+
+
+def _number(value: float) -> Estimate:
+    return Estimate(value=None if math.isnan(value) else value)
+
+
+def _calibration(
+    name: str, level: Level, labels: np.ndarray, values: np.ndarray, *, row: dict[str, Any]
+) -> CalibrationResult:
+    bins = int(np.clip(len(labels) // 10, 2, 10))
+    curve, line = reliability_curve(labels, values, bins), calibration_line(labels, values)
+    return CalibrationResult(
+        name=name,
+        level=level,
+        brier=estimate_part(row, "brier"),
+        ece=_number(expected_calibration_error(labels, values, bins)),
+        slope=_number(line.slope),
+        intercept=_number(line.intercept),
+        predicted=tuple(curve.mean_probability),
+        observed=tuple(curve.observed),
+        observed_low=tuple(curve.low),
+        observed_high=tuple(curve.high),
+        bin_counts=tuple(int(n) for n in curve.count),
+        binning=f"{bins} bins of equal mass",
+    )
+
+
+def _roc(name: str, level: Level, labels: np.ndarray, values: np.ndarray, *, row: dict[str, Any]) -> RocCurve:
+    false_positive_rate, sensitivity, _ = roc_curve(labels, values)
+    point = None
+    estimates = row["estimates"]
+    if estimates["specificity"]["value"] is not None and estimates["sensitivity"]["value"] is not None:
+        point = (1 - estimates["specificity"]["value"], estimates["sensitivity"]["value"])
+    return RocCurve(
+        name=name,
+        level=level,
+        false_positive_rate=tuple(false_positive_rate),
+        sensitivity=tuple(sensitivity),
+        auroc=estimate_part(row, "auroc"),
+        operating_point=point,
+    )
+
+
+def _prevalence(row: dict[str, Any], level: Any) -> PrevalenceCurve | None:
+    sensitivity, specificity = (row["estimates"][m]["value"] for m in ("sensitivity", "specificity"))
+    if sensitivity is None or specificity is None:
+        return None
+    values = predictive_values(sensitivity, specificity)
+    known = np.isfinite(values.ppv) & np.isfinite(values.npv)
+    return PrevalenceCurve(
+        name="Test",
+        level=level,
+        prevalence=tuple(values.prevalence[known]),
+        ppv=tuple(values.ppv[known]),
+        npv=tuple(values.npv[known]),
+        cohort_prevalence=row["prevalence"],
+    )
+
+
+def _subgroups(test: pd.DataFrame, decision: Decision, seed: int) -> tuple[SubgroupRow, ...] | NotAvailable:
+    columns = {c: test[c].to_numpy() for c in SUBGROUP_COLUMNS if c in test and test[c].nunique() > 1}
+    if not columns:
+        return NotAvailable(reason="The test role knows no site, stain or magnification that differs.")
+    labels, values = _arrays(test)
+    table = subgroup_table(
+        labels,
+        values,
+        columns,
+        threshold=decision.field_point.threshold,
+        groups=test["group"].to_numpy(dtype=str),
+        seed=seed,
+    )
+    rows = []
+    for entry in table:
+        summary = entry.summary.as_dict()
+        rows.append(
+            SubgroupRow(
+                column=entry.column,
+                value=str(entry.value),
+                n=summary["n_rows"],
+                patients=summary["n_groups"],
+                sensitivity=estimate_part(summary, "sensitivity"),
+                specificity=estimate_part(summary, "specificity"),
+                auroc=estimate_part(summary, "auroc"),
+                small=bool(entry.warning),
+            )
+        )
+    return tuple(rows)
+
+
+def _decision_curve(data: tuple[str, Level, np.ndarray, np.ndarray]) -> DecisionCurve | NotAvailable:
+    _, _, labels, values = data
+    if len(set(labels)) < 2:
+        return NotAvailable(reason="The test cases are of one class.")
+    curve = decision_curve(labels, values)
+    return DecisionCurve(
+        threshold=tuple(curve.threshold), model=tuple(curve.model), treat_all=tuple(curve.act_on_all)
+    )
+
+
+def _data_card(card: Any, split: Split) -> str:
+    if card is None:
+        card = card_from_manifest(split.frame, name="unnamed-cohort", title="Cohort without a data card")
+    return render_card(card)

@@ -1,0 +1,165 @@
+"""MLflow: where runs are remembered. No patient identifier ever goes there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from msht.errors import InvalidInput, MissingResource
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+EXPERIMENT = "msht"
+STORE = "mlflow.db"
+ARTEFACTS = "mlartifacts"
+SHAREABLE_COLUMNS = (
+    "image",
+    "patient_id",
+    "case_id",
+    "slide_id",
+    "case",
+    "group",
+    "label",
+    "role",
+    "fold",
+    "site",
+    "stain",
+    "magnification",
+    "evaluable",
+    "logit",
+    "calibrated_logit",
+    "probability",
+    "spread",
+    "novelty",
+    "fields",
+)
+IDENTIFIERS = ("image", "patient_id", "case_id", "slide_id", "case", "group")
+
+
+def default_tracking_uri() -> str:
+    """The store of this folder: SQLite, since MLflow's file store is no longer written to."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / STORE}"
+
+
+def open_client(tracking_uri: str | None) -> Any:
+    """An MLflow client.
+
+    Raises:
+        MissingResource: if the store cannot be opened.
+    """
+    import logging
+
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri or default_tracking_uri()
+    if "://" not in uri:
+        raise InvalidInput(
+            f"--tracking-uri {uri} is not an address.", "Give sqlite:///path/to/mlflow.db or http://server:5000."
+        )
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise MissingResource(
+            f"The MLflow store {uri} cannot be opened: {reason}.",
+            "Check the address, or leave --tracking-uri out to use mlflow.db in this folder.",
+        ) from error
+    except Exception as error:  # SQLAlchemy and HTTP errors share no base class
+        if type(error).__module__.split(".")[0] not in {"sqlalchemy", "requests", "urllib3", "alembic"}:
+            raise
+        raise MissingResource(
+            f"The MLflow store {uri} cannot be opened ({type(error).__name__}).",
+            "Check the address, or leave --tracking-uri out to use mlflow.db in this folder.",
+        ) from error
+    return client
+
+
+def experiment_id(client: Any, name: str, tracking_uri: str | None) -> str:
+    """The experiment of that name, made where there is none, its artefacts beside a SQLite store."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            raise InvalidInput(f"The MLflow experiment '{name}' was deleted.", "Restore it, or use --experiment.")
+        return str(found.experiment_id)
+    uri = tracking_uri or default_tracking_uri()
+    location = None
+    if uri.startswith("sqlite:///"):
+        location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / ARTEFACTS / name).as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+@contextmanager
+def tracked_run(
+    client: Any, experiment: str, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """An MLflow run that ends as the block does: FINISHED, FAILED or KILLED.
+
+    Yields:
+        Its id.
+    """
+    all_tags = {"mlflow.runName": name, "mlflow.source.name": "msht", **(tags or {})}
+    if parent is not None:
+        all_tags["mlflow.parentRunId"] = parent
+    run_id = str(client.create_run(experiment, tags=all_tags, run_name=name).info.run_id)
+    status = "FAILED"
+    try:
+        yield run_id
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        client.set_terminated(run_id, status)
+
+
+def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> None:
+    """Log settings; a value over MLflow's 6000 characters is cut."""
+    from mlflow.entities import Param
+
+    rows = [Param(key, str(value)[:6000]) for key, value in parameters.items()]
+    for start in range(0, len(rows), 100):
+        client.log_batch(run_id, params=rows[start : start + 100])
+
+
+def log_metrics(client: Any, run_id: str, metrics: Mapping[str, float | None], step: int = 0) -> None:
+    """Log figures that are numbers."""
+    import time
+
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    rows = [Metric(k, float(v), now, step) for k, v in metrics.items() if v is not None and v == v]
+    for start in range(0, len(rows), 500):
+        client.log_batch(run_id, metrics=rows[start : start + 500])
+
+
+def log_table(client: Any, run_id: str, frame: pd.DataFrame, name: str) -> None:
+    """Log a table without identifiers: see `without_identifiers`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        without_identifiers(frame).to_csv(path, index=False)
+        client.log_artifact(run_id, str(path))
+
+
+def without_identifiers(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table that can leave the hospital's disk: known columns only, ids and file names as running numbers.
+
+    The number of a value is its rank among the sorted values of its column, so the run's own table, which stays
+    in the run's folder, is what leads back.
+    """
+    kept = frame[[c for c in SHAREABLE_COLUMNS if c in frame]].copy()
+    for column in (c for c in IDENTIFIERS if c in kept):
+        codes = kept[column].astype("category").cat.codes + 1
+        kept[column] = [f"{column.removesuffix('_id')}-{code:06d}" for code in codes]
+    return kept
