@@ -188,13 +188,16 @@ def _open(data: bytes, path: Path, max_pixels: int) -> Image.Image:
             f"{path} holds {image.format} data, but its name ends in '{path.suffix}'.",
             f"Check where the file comes from, then rename it to end in '{allowed[0]}'.",
         )
-    width, height = image.size
+    try:
+        width, height = image.size
+        # A camera's MPO carries a preview beside the photograph; there the first frame is the image.
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    except Exception as error:  # a TIFF whose directory is broken tells so only when asked
+        raise _damaged(path, error) from error
     if width * height > max_pixels:
         raise _too_large(
             path, f"{width} x {height} px, {width * height:,} in all; the limit is {max_pixels:,}"
         )
-    # A camera's MPO carries a preview beside the photograph; there the first frame is the image.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames != 1:
         raise UnreadableImage(
             f"{path} holds {frames} frames or pages; which of them is the field cannot be known.",

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from msht.errors import UnreadableImage
-from msht.images.reading import IMAGE_SUFFIXES, is_image_path, read_image
+from msht.images.reading import IMAGE_SUFFIXES, decode_image, is_image_path, read_image
 
 
 def scene(height: int = 40, width: int = 60) -> np.ndarray:
@@ -211,6 +211,27 @@ def test_broken_files_are_refused_with_what_where_and_how_to_mend(tmp_path: Path
         assert str(path) in caught.value.problem, name
         assert word in caught.value.problem, (name, caught.value.problem)
         assert caught.value.mend, name
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".bmp", ".webp", ".gif"])
+def test_any_damage_is_either_survived_whole_or_refused(tmp_path: Path, suffix: str) -> None:
+    whole = np.frombuffer(saved(tmp_path / f"whole{suffix}"), np.uint8)
+    generator = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = whole.copy()
+        reach = int(generator.choice([64, 400, len(whole)]))
+        places = generator.integers(0, min(reach, len(whole)), int(generator.choice([1, 5, 30])))
+        damaged[places] = generator.integers(0, 256, len(places))
+        try:
+            pixels = decode_image(damaged.tobytes(), tmp_path / f"damaged{suffix}").pixels
+        except UnreadableImage:
+            refused += 1
+        else:
+            assert pixels.ndim == 3
+            assert pixels.dtype == np.uint8
+    assert refused > 0
 
 
 def test_the_pixel_limit_is_the_callers(tmp_path: Path) -> None:
