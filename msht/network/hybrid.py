@@ -186,8 +186,9 @@ class MSHT(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training: recompute activations of stages and blocks when going back."""
         self.grad_checkpointing = enable
-        if hasattr(self.backbone, "set_grad_checkpointing"):
-            self.backbone.set_grad_checkpointing(enable)
+        switch = getattr(self.backbone, "set_grad_checkpointing", None)
+        if callable(switch):
+            switch(enable)
 
     def get_classifier(self) -> nn.Module:
         """The linear head."""
@@ -199,7 +200,7 @@ class MSHT(nn.Module):
             check_pool(global_pool)
             self.global_pool = global_pool
         self.num_classes = num_classes
-        reference = self.norm.weight
+        reference = self.patch_embed.proj.weight
         self.head = nn.Identity()
         if num_classes > 0:
             head = nn.Linear(self.embed_dim, num_classes, device=reference.device, dtype=reference.dtype)
@@ -224,7 +225,10 @@ class MSHT(nn.Module):
     def explanation_layers(self) -> dict[str, str]:
         """Public names of the layers that can be explained, with their dotted paths."""
         layers = {f"encoder_{index}": path for index, path in enumerate(self._stage_modules, start=1)}
-        layers |= {f"decoder_{index + 1}": f"decoders.{index}.norm1" for index in range(len(self.decoders))}
+        before = "norm1" if len(self.focus) else "norm0"
+        layers |= {
+            f"decoder_{index + 1}": f"decoders.{index}.{before}" for index in range(len(self.decoders))
+        }
         if self.global_pool == "avg":
             layers["norm"] = "norm"
         return layers
@@ -233,9 +237,9 @@ class MSHT(nn.Module):
     def default_explanation_layer(self) -> str:
         """The layer to explain by unless another is named.
 
-        With a class token it is the paper's: the LayerNorm after the last decoder's MHSA. Behind the last
-        attention, patch tokens no longer reach the class token and get no gradient. With mean pooling every
-        token of the last LayerNorm feeds the logits directly.
+        With a class token it is the paper's: the LayerNorm after the last decoder's MHSA (before it, in a plain
+        block). Behind the last attention, patch tokens no longer reach the class token and get no gradient.
+        With mean pooling every token of the last LayerNorm feeds the logits directly.
         """
         return "norm" if self.global_pool == "avg" else f"decoder_{len(self.decoders)}"
 
