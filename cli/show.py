@@ -10,21 +10,32 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
 
+LINE_EVERY = 15.0
+"""Seconds between lines where progress goes to a file."""
+
+
 class RichProgress:
     """Progress bars on standard error, so that standard output stays clean for results."""
 
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
+        self.last_line = 0.0
 
     def start(self, title: str, total: int | None) -> int:
         """Show a bar."""
         return self.bars.add_task(title, total=total, note="")
 
     def update(self, stage: int, done: int, note: str = "") -> None:
-        """Move a bar."""
+        """Move a bar; where there is no terminal to draw it on, print a line now and then."""
+        import time
+
         from rich.progress import TaskID
 
         self.bars.update(TaskID(stage), completed=done, note=note)
+        if not self.bars.console.is_terminal and time.monotonic() - self.last_line > LINE_EVERY:
+            self.last_line = time.monotonic()
+            task = next(task for task in self.bars.tasks if task.id == stage)
+            self.say(f"{task.description}  {done} of {task.total:.0f}  {note}".rstrip())
 
     def finish(self, stage: int) -> None:
         """Stop the clock of a bar."""
@@ -34,7 +45,7 @@ class RichProgress:
 
     def say(self, words: str) -> None:
         """Print a line above the bars."""
-        self.bars.console.print(words, highlight=False, markup=False)
+        self.bars.console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -43,6 +54,7 @@ def progress() -> Iterator[RichProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -51,7 +63,8 @@ def progress() -> Iterator[RichProgress]:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
         refresh_per_second=4,
     ) as bars:
         yield RichProgress(bars)

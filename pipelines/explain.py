@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,16 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from msht.bundle import Bundle
+from msht.bundle import Bundle, read_bundle
 from msht.errors import InvalidInput
 from msht.explanation.cam import class_activation_map
 from msht.explanation.overlay import overlay, shared_scale
 from msht.files import atomic_path, read_json, write_json
 from msht.images.preprocessing import crop_box, to_tensor, view_of
 from msht.images.reading import read_image
+from pipelines.ensemble import choose_device
 from pipelines.inputs import file_name_for
+from pipelines.progress import Progress, Silent, stage
 
 METHOD = "gradcam"
 METHOD_IN_WORDS = "Grad-CAM, mean over the networks"
@@ -172,3 +175,62 @@ def cases_of_scores(scores: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
         pd.read_parquet(scores / f"{name}.parquet") for name in ("images", "cases", "rejected")
     ]
     return tables[0], tables[1], tables[2], record
+
+
+def explain_cases(
+    bundle_path: Path,
+    scores: Path,
+    *,
+    cases: Sequence[str] | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> list[Maps]:
+    """Make the maps of several cases with the networks loaded once.
+
+    Args:
+        bundle_path: that scored them.
+        scores: folder of the scores.
+        cases: their ids; None: all that could be evaluated.
+        device: `auto`, `cpu` or `cuda`.
+        progress: who listens.
+
+    Raises:
+        InvalidInput: if a case is unknown, or the scores are of another bundle.
+    """
+    progress = progress or Silent()
+    bundle = read_bundle(bundle_path)
+    images, table, _, record = cases_of_scores(scores)
+    require_same_bundle(bundle, bundle_path, record, scores)
+    wanted = [require_case(table, case, scores) for case in cases] if cases else table.to_dict("records")
+    wanted = [row for row in wanted if row["call"] != "not evaluable"]
+    ensemble = bundle.ensemble(choose_device(device)) if wanted else None
+    made = []
+    with stage(progress, "Explaining", len(wanted)) as steps:
+        for row in wanted:
+            fields = images[images["case"] == row["case"]]
+            made.append(
+                explain_case(bundle, scores, fields, str(row["case"]), row["call"], device=device, networks=ensemble)
+            )
+            steps.advance()
+    return made
+
+
+def require_same_bundle(bundle: Bundle, path: Path, record: dict[str, Any], scores: Path) -> None:
+    """Refuse scores that another bundle made."""
+    if record["bundle"]["digest"] != bundle.digest:
+        raise InvalidInput(
+            f"{scores} was scored with the bundle '{record['bundle']['name']}' "
+            f"({record['bundle']['digest'][:12]}), not with {path} ({bundle.short_digest}).",
+            "Give the bundle that scored it, or score again.",
+        )
+
+
+def require_case(table: pd.DataFrame, case: str, scores: Path) -> dict[str, Any]:
+    """The row of a case; an unknown one is refused with the nearest name."""
+    rows = table[table["case"] == case].to_dict("records")
+    if not rows:
+        close = difflib.get_close_matches(case, [str(c) for c in table["case"]], n=1, cutoff=0.5)
+        mend = f"Did you mean '{close[0]}'?" if close else f"{scores / 'cases.csv'} lists them."
+        raise InvalidInput(f"There is no case '{case}' in {scores}.", mend)
+    row: dict[str, Any] = rows[0]
+    return row

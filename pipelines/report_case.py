@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +13,9 @@ import pandas as pd
 from msht import __version__
 from msht.bundle import Bundle, read_bundle
 from msht.decision import CASE_RULE_IN_WORDS
-from msht.errors import InvalidInput
 from msht.explanation.overlay import colours
 from pipelines.bundle import cohort_in_words
-from pipelines.explain import Maps, cases_of_scores, explain_case
+from pipelines.explain import Maps, cases_of_scores, explain_case, require_case, require_same_bundle
 from pipelines.performance import find_row
 from reports.case import (
     CaseReport,
@@ -71,17 +69,8 @@ def report_case(
     """
     bundle = read_bundle(bundle_path)
     images, cases, rejected, record = cases_of_scores(scores)
-    if record["bundle"]["digest"] != bundle.digest:
-        raise InvalidInput(
-            f"{scores} was scored with the bundle '{record['bundle']['name']}' "
-            f"({record['bundle']['digest'][:12]}), not with {bundle_path} ({bundle.short_digest}).",
-            "Give the bundle that scored it, or score again.",
-        )
-    if case not in set(cases["case"]):
-        close = difflib.get_close_matches(case, [str(c) for c in cases["case"]], n=1, cutoff=0.5)
-        mend = f"Did you mean '{close[0]}'?" if close else f"`{scores / 'cases.csv'}` lists them."
-        raise InvalidInput(f"There is no case '{case}' in {scores}.", mend)
-    row = cases[cases["case"] == case].iloc[0].to_dict()
+    require_same_bundle(bundle, bundle_path, record, scores)
+    row = require_case(cases, case, scores)
     fields = images[images["case"] == case] if len(images) else images
     refused = rejected[rejected["case"] == case] if len(rejected) else rejected
     maps = None

@@ -15,6 +15,7 @@ from msht.errors import InvalidInput, MissingResource
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 
 EXPERIMENT = "msht"
 STORE = "mlflow.db"
@@ -56,11 +57,11 @@ def open_client(tracking_uri: str | None) -> Any:
     """
     import logging
 
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    for name in ("alembic", "mlflow"):  # after the import, which sets its own levels
+        logging.getLogger(name).setLevel(logging.ERROR)
     uri = tracking_uri or default_tracking_uri()
     if "://" not in uri:
         raise InvalidInput(
