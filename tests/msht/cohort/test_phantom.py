@@ -12,9 +12,10 @@ import pytest
 
 from msht.cohort import phantom
 from msht.cohort.phantom import make_phantom
+from msht.cohort.phantom_roster import PhantomSettings, PlannedField, plan_cohort
 from msht.errors import InvalidInput
 
-SMALL = {"patients": 6, "fields_per_patient": 5, "width": 128, "height": 96}
+SMALL = {"patients": 6, "fields_per_patient": 5, "width": 96, "height": 72}
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,8 @@ def test_every_row_has_an_image_and_a_mask_of_the_size_asked_for(cohort: Path) -
     rows = rows_of(cohort)
     assert len(rows) == 30
     for row in rows:
-        assert cv2.imread(str(cohort / row["image"])).shape == (96, 128, 3)
-        assert cv2.imread(str(cohort / row["mask"]), cv2.IMREAD_UNCHANGED).shape == (96, 128)
+        assert cv2.imread(str(cohort / row["image"])).shape == (72, 96, 3)
+        assert cv2.imread(str(cohort / row["mask"]), cv2.IMREAD_UNCHANGED).shape == (72, 96)
 
 
 def test_masks_mark_atypical_nuclei_in_positive_fields_only(cohort: Path) -> None:
@@ -49,42 +50,49 @@ def test_masks_mark_atypical_nuclei_in_positive_fields_only(cohort: Path) -> Non
         assert mask.any() == (row["label"] == "positive")
 
 
-def test_malignant_patients_have_both_kinds_of_field_under_one_stain(tmp_path: Path) -> None:
-    out = make_phantom(tmp_path / "c", patients=12, fields_per_patient=10, width=64, height=64, workers=1)
+def planned(**changes: int) -> list[PlannedField]:
+    numbers = {**SMALL, "cases_per_patient": 1, "sites": 3, "seed": 517, **changes}
+    return plan_cohort(PhantomSettings(**numbers))
+
+
+def test_malignant_patients_have_both_kinds_of_field_and_benign_ones_have_one() -> None:
     labels = defaultdict(list)
-    for row in rows_of(out.folder):
-        labels[row["patient_id"]].append(row["label"])
-    shares = [fields.count("positive") / len(fields) for fields in labels.values()]
-    assert len(shares) == out.patients == 12
-    assert sum(share == 0 for share in shares) == 6
+    for field in planned(patients=24, fields_per_patient=10):
+        labels[field.patient_id].append(field.positive)
+    shares = [sum(fields) / len(fields) for fields in labels.values()]
+    assert len(shares) == 24
+    assert sum(share == 0 for share in shares) == 12
     assert all(0.6 <= share <= 1 for share in shares if share)
     assert any(share < 1 for share in shares if share)
-    assert out.malignant_patients == 6
-    assert out.positive_fields == round(sum(share * 10 for share in shares))
 
 
-def test_every_site_has_patients_of_both_kinds(tmp_path: Path) -> None:
-    out = make_phantom(tmp_path / "c", patients=6, fields_per_patient=1, width=64, height=64, workers=1)
-    found = {(row["site"], row["label"]) for row in rows_of(out.folder)}
-    assert len(found) == 2 * out.sites == 6
+@pytest.mark.parametrize(("patients", "sites"), [(6, 3), (24, 3), (8, 4), (2, 1)])
+def test_every_site_has_patients_of_both_kinds(patients: int, sites: int) -> None:
+    fields = planned(patients=patients, sites=sites, fields_per_patient=1)
+    assert len({(field.site_name, field.positive) for field in fields}) == 2 * sites
 
 
-def test_a_patient_stays_at_one_site_and_a_slide_in_one_case(tmp_path: Path) -> None:
-    out = make_phantom(
-        tmp_path / "c",
-        patients=4,
-        fields_per_patient=8,
-        cases_per_patient=2,
-        width=64,
-        height=64,
-        workers=1,
-    )
-    rows = rows_of(out.folder)
-    for inner, outer in (("patient_id", "site"), ("case_id", "patient_id"), ("slide_id", "case_id")):
-        pairs = {(row[inner], row[outer]) for row in rows}
-        assert len(pairs) == len({row[inner] for row in rows})
-    assert len({row["case_id"] for row in rows}) == out.cases == 8
-    assert len({row["slide_id"] for row in rows}) == 16
+def test_two_patients_are_one_of_each_kind_even_at_three_sites() -> None:
+    assert {field.malignant_patient for field in planned(patients=2)} == {False, True}
+
+
+def test_a_patient_stays_at_one_site_a_case_with_one_patient_a_slide_in_one_case() -> None:
+    fields = planned(patients=4, fields_per_patient=8, cases_per_patient=2)
+    for inner, outer in (("patient_id", "site_name"), ("case_id", "patient_id"), ("slide_id", "case_id")):
+        pairs = {(getattr(field, inner), getattr(field, outer)) for field in fields}
+        assert len(pairs) == len({getattr(field, inner) for field in fields})
+    assert len({field.case_id for field in fields}) == 8
+    assert len({field.slide_id for field in fields}) == 16
+
+
+def test_the_manifest_lists_the_plan_and_the_summary_counts_it(cohort: Path) -> None:
+    fields, rows = planned(), rows_of(cohort)
+    assert [row["image"] for row in rows] == [field.paths[0] for field in fields]
+    assert [row["label"] == "positive" for row in rows] == [field.positive for field in fields]
+    summary = make_phantom(cohort, **SMALL)
+    assert (summary.fields, summary.patients, summary.cases, summary.sites) == (30, 6, 6, 3)
+    assert summary.positive_fields == sum(row["label"] == "positive" for row in rows)
+    assert summary.malignant_patients == 3
 
 
 def test_the_number_of_workers_changes_no_byte(cohort: Path, tmp_path: Path) -> None:
@@ -92,7 +100,8 @@ def test_the_number_of_workers_changes_no_byte(cohort: Path, tmp_path: Path) -> 
 
 
 def test_another_seed_gives_other_images(cohort: Path, tmp_path: Path) -> None:
-    other = digests(make_phantom(tmp_path / "other", **SMALL, seed=518, workers=1).folder)
+    few = {**SMALL, "patients": 2, "fields_per_patient": 2}
+    other = digests(make_phantom(tmp_path / "other", **few, seed=518, workers=1).folder)
     assert not set(other.values()) & {
         digest for name, digest in digests(cohort).items() if name.startswith("images")
     }
