@@ -1,13 +1,14 @@
-"""What CLAIM 2024, STARD-AI and TRIPOD+AI ask for, and where the validation report answers.
+"""What a reviewer asks for, and where the validation report answers.
 
-The items are those that the three have in common, in this project's words; numbered items of one standard
-come with the report. The page numbers are found when the document is set.
+The items are this project's own list, in its own words, drawn from CLAIM 2024, STARD-AI and TRIPOD+AI;
+numbered items of one standard come with the report. The page numbers are found when the document is set.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reports.sections import NotAvailable
 from reports.wording import one_line
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ _ITEMS = (
 
 def missing_sections(report: ValidationReport) -> dict[str, str]:
     """Sections that the report cannot fill, with the reason."""
-    from reports.validation import NotAvailable
-
     missing = {}
     for label in SECTIONS:
         value = getattr(report, label, None)
@@ -86,7 +85,7 @@ def checklist(report: ValidationReport) -> list[dict[str, Any]]:
     missing = missing_sections(report)
     labels = {heading: label for label, heading in SECTIONS.items()}
     rows: list[dict[str, Any]] = [
-        {"standard": "CLAIM, STARD-AI, TRIPOD+AI", "item": item, "label": label} for item, label in _ITEMS
+        {"standard": "msht", "item": item, "label": label} for item, label in _ITEMS
     ]
     for entry in report.checklist:
         label = labels.get(entry.section or "")

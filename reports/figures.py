@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from reports.fonts import font_files
 
 if TYPE_CHECKING:
-    from reports.validation import (
+    from reports.sections import (
         CalibrationResult,
         DecisionCurve,
         DeferralCurve,

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from reports import figures, wording
 from reports.checklist import checklist
+from reports.sections import NotAvailable
 
 if TYPE_CHECKING:
     from reports.parts import Estimate, Fact, Level
-    from reports.validation import (
+    from reports.sections import (
         CalibrationResult,
         Failure,
         FlowRow,
         ResultRow,
         SubgroupRow,
-        ValidationReport,
     )
+    from reports.validation import ValidationReport
 
 _MEASURES = (
     ("Sensitivity", "sensitivity", True),
@@ -251,8 +252,6 @@ def _calibration(result: CalibrationResult) -> list[str]:
 
 def _optional(report: ValidationReport, drawn: _Drawn) -> dict[str, Any]:
     """Sections that a run may lack: None for those that it does."""
-    from reports.validation import NotAvailable
-
     made: dict[str, Any] = {}
     if not isinstance(report.subgroups, NotAvailable):
         made["subgroups"] = [_subgroup(row) for row in report.subgroups]
