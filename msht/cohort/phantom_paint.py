@@ -128,7 +128,7 @@ def _cytoplasm(rng: Generator, canvas: Canvas, nuclei: list[Nucleus]) -> tuple[M
 
 
 def _sheet(canvas: Canvas, nuclei: list[Nucleus], lumps: Map) -> tuple[Map, Map]:
-    """Where groups of cells are, and how near to a border between two of them, both at a third of the detail."""
+    """Where groups of cells are, and how near to a border of two of them, at a third of the detail."""
     step = 3.0
     rows, columns = int(np.ceil(384 / step)), int(np.ceil(canvas.field_width / step))
     centres = np.array([(nucleus.shape.x, nucleus.shape.y) for nucleus in nuclei])
