@@ -3,7 +3,7 @@
     bundle.json          what it is: classes, preprocessing, decision, figures, digests of all other files
     bundle.sha256        digest of bundle.json
     fold-1/              config.json and model.safetensors, as timm's `local-dir:` reads them
-    reference.safetensors  features of training images, for the out-of-distribution score
+    reference.safetensors  features of development images, for the out-of-distribution score
     recipe.yaml, data_card.md
 
 Nothing in it is a pickle, and nothing is read that its digest does not vouch for.
@@ -48,7 +48,6 @@ class FoldDescription(BaseModel):
     number: int
     folder: str
     temperature: float
-    novelty_limit: float
     kept_epoch: int
     weights_sha256: str
 
@@ -104,7 +103,6 @@ class Bundle:
                     network=load_network(inside(self.path, fold.folder)),
                     temperature=fold.temperature,
                     reference=FeatureReference.from_arrays(arrays),
-                    novelty_limit=fold.novelty_limit,
                 )
             )
         return Ensemble(folds, self.description.preprocessing, device)
@@ -187,7 +185,6 @@ def write_bundle(
                     number=fold.number,
                     folder=folder,
                     temperature=fold.temperature,
-                    novelty_limit=fold.novelty_limit,
                     kept_epoch=kept_epochs[fold.number],
                     weights_sha256=digest,
                 )

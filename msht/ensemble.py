@@ -19,6 +19,10 @@ SMALLEST_PROBABILITY = 1e-6
 """Probabilities are kept this far from 0 and 1, so that a field logit is always finite."""
 
 
+SMALLEST_LIMIT = 1e-6
+"""A cohort of identical images has no spread; this keeps the ratio finite."""
+
+
 @dataclass(frozen=True)
 class FoldModel:
     """One fold's network with what was fitted on the images that it did not train on.
@@ -27,15 +31,13 @@ class FoldModel:
         number: of the fold, from 1.
         network: in evaluation mode.
         temperature: divides its logit.
-        reference: features of its training images.
-        novelty_limit: distance that few of its held-out images exceed.
+        reference: features of the images that it did not train on, with the limit of what is usual.
     """
 
     number: int
     network: nn.Module
     temperature: float
     reference: FeatureReference
-    novelty_limit: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class FieldScores:
         probability: mean over the networks, shape (B,).
         logit: log-odds of `probability`, shape (B,).
         spread: standard deviation over the networks of the calibrated probability, shape (B,).
-        novelty: distance from the training images relative to the limit, mean over the networks, shape (B,);
+        novelty: distance from the development images relative to the limit, mean over the networks, shape (B,);
             above 1 means out of distribution.
     """
 
@@ -88,7 +90,8 @@ class Ensemble:
         for fold in self.folds:
             pooled, logits = pooled_and_logits(fold.network, images)
             fold_logits.append(binary_logit(logits).float().cpu().numpy().astype(np.float64))
-            novelty.append(fold.reference.distance(pooled.float().cpu().numpy()) / fold.novelty_limit)
+            distance = fold.reference.distance(pooled.float().cpu().numpy())
+            novelty.append(distance / max(fold.reference.threshold, SMALLEST_LIMIT))
         raw = np.stack(fold_logits)
         temperatures = np.array([fold.temperature for fold in self.folds])[:, None]
         return combine(raw, raw / temperatures, np.stack(novelty))

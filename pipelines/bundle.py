@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_cards.schema import card_from_manifest, find_card, render_card
+import numpy as np
+
+from data_cards.schema import render_card
 from msht import __version__
 from msht.bundle import Bundle, read_bundle, write_bundle
-from msht.cohort.manifest import counts_of
 from msht.cohort.splits import Split, describe_split
 from msht.decision import CASE_RULE_IN_WORDS, REFERENCE_IN_WORDS
+from msht.errors import BrokenBundle, InvalidInput
 from msht.files import read_json
 from msht.training.recipe import Recipe, recipe_as_yaml
 from pipelines import tracking
+from pipelines.cards import card_of, is_synthetic, positive_means
 from pipelines.ensemble import load_fitted
 from pipelines.evaluate import evaluate_run
 from pipelines.progress import Progress, Silent
@@ -53,8 +56,6 @@ def make_bundle(
     run = RunFolder(run_path)
     state = run.require_finished()
     if out.exists():
-        from msht.errors import InvalidInput
-
         raise InvalidInput(f"{out} exists already.", "Choose another name, or remove it first.")
     evaluation = evaluate_run(run_path, device=device, tracking_uri=tracking_uri, progress=progress)
     recipe, split, fitted = run.recipe(), run.split(), load_fitted(run)
@@ -74,10 +75,10 @@ def make_bundle(
             "cohort": cohort_facts(split),
             "performance": [*evaluation["performance"], *figures],
             "training": training_facts(recipe, state, evaluation),
-            "limits": (*LIMITS, *_card_limits(split)),
+            "limits": (*LIMITS, *card_limits(split)),
         },
         recipe_yaml=recipe_as_yaml(recipe),
-        data_card=_data_card(split),
+        data_card=render_card(card_of(split)),
     )
     client = tracking.open_client(tracking_uri)
     client.set_tag(state["mlflow_run"], "msht.bundle_digest", bundle.digest)
@@ -91,10 +92,6 @@ def verify_bundle(path: Path) -> Bundle:
     Raises:
         BrokenBundle: naming what is wrong.
     """
-    import numpy as np
-
-    from msht.errors import BrokenBundle
-
     bundle = read_bundle(path)
     ensemble = bundle.ensemble()
     size = bundle.description.preprocessing.size
@@ -112,12 +109,12 @@ def architecture_in_words(recipe: Recipe, folds: int) -> str:
 def cohort_facts(split: Split) -> dict[str, Any]:
     """What a bundle says about its cohort: counts and rules, and no identifier."""
     described = describe_split(split)
-    card = find_card(split.card) if split.card else None
+    card = card_of(split)
     return {
-        "name": card.name if card else "a cohort without a data card",
-        "title": card.title if card else "Cohort without a data card",
-        "synthetic": bool(card and card.synthetic),
-        "positive_means": card.positive_means if card else "what its labels call positive",
+        "name": card.name,
+        "title": card.title,
+        "synthetic": is_synthetic(card),
+        "positive_means": positive_means(card),
         "development": described["counts"]["development"],
         "test": described["counts"]["test"],
         "folds": split.folds,
@@ -149,15 +146,9 @@ def training_facts(recipe: Recipe, state: dict[str, Any], evaluation: dict[str, 
     }
 
 
-def _card_limits(split: Split) -> tuple[str, ...]:
-    card = find_card(split.card) if split.card else None
-    return tuple(f"Unsuitable: {use}" for use in card.unsuitable_uses) if card else ()
-
-
-def _data_card(split: Split) -> str:
-    if split.card:
-        return render_card(find_card(split.card))
-    return render_card(card_from_manifest(split.frame, name="unnamed-cohort", title="Cohort without a data card"))
+def card_limits(split: Split) -> tuple[str, ...]:
+    """What the data card says the data are not fit for; nothing where there is no card."""
+    return tuple(f"Unsuitable: {use}" for use in card_of(split).unsuitable_uses) if split.card else ()
 
 
 def cohort_in_words(cohort: dict[str, Any]) -> str:

@@ -179,7 +179,7 @@ def _mapped(labels: pd.Series, rules: Sequence[str], positive: str | None) -> pd
 
 def _check_card(card: str | None) -> None:
     if card is not None:
-        from data_cards.schema import find_card
+        from pipelines.cards import find_card
 
         find_card(card)
 

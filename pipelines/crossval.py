@@ -21,7 +21,7 @@ from msht.cohort.manifest import CLASSES
 from msht.cohort.splits import Split, cases_of, describe_split, groups_of, read_split, write_split
 from msht.decision import fit_decision, fit_temperatures
 from msht.errors import InvalidInput
-from msht.files import cannot_write, read_json, write_json, write_text
+from msht.files import atomic_path, cannot_write, read_json, write_json, write_text
 from msht.images.quality import QualityGate
 from msht.training.recipe import Recipe, flatten, read_recipe, recipe_as_yaml
 from msht.training.trainer import FoldResult, fold_seed, train_fold
@@ -225,11 +225,7 @@ def _write_fold(
     try:
         digest = save_network(result.network, scratch)
         save_file(
-            {
-                "held_out": np.ascontiguousarray(result.features),
-                "reference": np.ascontiguousarray(result.reference),
-            },
-            scratch / "features.safetensors",
+            {"held_out": np.ascontiguousarray(result.features)}, scratch / "features.safetensors"
         )
         result.history.to_csv(scratch / "history.csv", index=False)
         held_out[["image"]].assign(logit=result.logits.astype(np.float64)).to_csv(
@@ -276,19 +272,21 @@ def _calibrate(run: RunFolder, recipe: Recipe, split: Split, store: FieldStore) 
         evaluable=[not gate.judge(quality) for quality in qualities],
     )
     decision, cases = fit_decision(frame[frame["evaluable"]].reset_index(drop=True), recipe.decision, gate)
-    novelty = {}
     for number in range(1, split.folds + 1):
-        features = load_file(run.fold(number) / "features.safetensors")
-        reference = FeatureReference().fit(features["reference"])
-        distances = reference.distance(features["held_out"])
-        novelty[str(number)] = float(np.quantile(distances, recipe.decision.novelty_quantile))
+        reference = FeatureReference.fit(
+            load_file(run.fold(number) / "features.safetensors")["held_out"],
+            frame.loc[frame["fold"] == number, "group"].to_numpy(dtype=str),
+            share=recipe.decision.novelty_quantile,
+            seed=recipe.seed,
+        )
+        with atomic_path(run.fold(number) / "reference.safetensors") as temporary:
+            save_file(reference.to_arrays(), temporary)
     cases = cases.merge(frame.groupby("case")["group"].first().reset_index(), on="case")
     cases = cases.merge(frame.groupby("case")["fold"].first().reset_index(), on="case")
     write_json(
         run.decision_file,
         {
             "temperatures": {str(k): v for k, v in temperatures.items()},
-            "novelty_limits": novelty,
             "decision": decision.model_dump(mode="json"),
         },
     )

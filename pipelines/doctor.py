@@ -124,7 +124,7 @@ def _recipes() -> Finding:
 
 
 def _cards() -> Finding:
-    from data_cards.schema import list_cards
+    from data_cards.library import list_cards
 
     names = list_cards()
     return Finding("data cards", bool(names), ", ".join(names), "Install msht again.")

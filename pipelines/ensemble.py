@@ -39,14 +39,12 @@ def load_fitted(run: RunFolder) -> FittedRun:
         described = read_json(folder / "fold.json", what="description of a fold")
         if sha256_of(folder / "model.safetensors") != described["weights_sha256"]:
             raise InvalidInput(f"{folder / 'model.safetensors'} changed since it was trained.", "Train again.")
-        reference = FeatureReference().fit(load_file(folder / "features.safetensors")["reference"])
         folds.append(
             FoldModel(
                 number=number,
                 network=load_network(folder),
                 temperature=float(fitted["temperatures"][str(number)]),
-                reference=reference,
-                novelty_limit=float(fitted["novelty_limits"][str(number)]),
+                reference=FeatureReference.from_arrays(load_file(folder / "reference.safetensors")),
             )
         )
         kept[number] = int(described["kept_epoch"])

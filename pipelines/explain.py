@@ -14,7 +14,7 @@ import pandas as pd
 
 from msht.bundle import Bundle, read_bundle
 from msht.errors import InvalidInput
-from msht.explanation.cam import class_activation_map
+from msht.explanation.cam import class_activation_map, default_layer
 from msht.explanation.overlay import overlay, shared_scale
 from msht.files import atomic_path, read_json, write_json
 from msht.images.preprocessing import crop_box, to_tensor, view_of
@@ -149,7 +149,7 @@ def mean_maps(ensemble: Any, views: np.ndarray) -> tuple[np.ndarray, str]:
 
 def layer_in_words(network: Any) -> str:
     """The layer that a network is explained at by default, as a reader knows it."""
-    name = str(network.default_explanation_layer)
+    name = default_layer(network)
     kind, _, number = name.partition("_")
     return f"decoder {number}, after its self-attention" if kind == "decoder" else name.replace("_", " ")
 

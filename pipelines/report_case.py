@@ -109,7 +109,8 @@ def build_case_report(
     novel = int(row["out_of_distribution_fields"])
     evaluable = int(row["evaluable_fields"])
     reasons = tuple(filter(None, [str(row["reasons"])]))
-    deciding, heat_map = (), None
+    deciding: tuple[DecidingField, ...] = ()
+    heat_map = None
     if maps is not None and maps.fields:
         deciding = tuple(
             DecidingField(

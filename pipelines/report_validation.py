@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
-from data_cards.schema import card_from_manifest, find_card, render_card
+from data_cards.schema import DataCard
 from msht import __version__
 from msht.calibration.reliability import calibration_line, expected_calibration_error, reliability_curve
 from msht.cohort.manifest import CLASSES, counts_of
@@ -21,7 +21,8 @@ from msht.errors import InvalidInput
 from msht.files import read_json, sha256_of
 from msht.statistics.decision import decision_curve, predictive_values, subgroup_table
 from msht.training.recipe import Recipe, flatten
-from pipelines.bundle import LIMITS, architecture_in_words, cohort_facts, training_facts
+from pipelines.bundle import LIMITS, card_limits, architecture_in_words, cohort_facts, training_facts
+from pipelines.cards import card_of
 from pipelines.performance import find_row, in_words
 from pipelines.report_case import counts_part, estimate_part
 from pipelines.run_folder import RunFolder
@@ -88,7 +89,7 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
     rows = [*evaluation["performance"], *read_json(run.figures_file, what="figures of a run")]
     cohort = cohort_facts(split)
     training = training_facts(recipe, state, evaluation)
-    card = find_card(split.card) if split.card else None
+    card = card_of(split)
     test = pd.read_csv(run.test_file, dtype={"group": str, "case": str})
     test = test[test["evaluable"]]
     test_cases = pd.read_csv(run.test_cases_file, dtype={"group": str, "case": str}).dropna(subset=["probability"])
@@ -113,12 +114,11 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
             "calibrated score for each case, while a person responsible for the case decides."
         ),
         users="Cytopathologists, cytotechnologists and endoscopists who know the limits stated here.",
-        out_of_scope=card.unsuitable_uses if card else LIMITS[:1],
+        out_of_scope=card.unsuitable_uses if split.card else LIMITS[:1],
         positive_means=cohort["positive_means"],
         cohort_name=cohort["title"],
         data_source=_data_source(card, split),
-        reference_standard=f"{card.labels_by if card else 'Not stated: the cohort has no data card.'} "
-        f"{REFERENCE_IN_WORDS}",
+        reference_standard=f"Labels by: {card.labels.given_by.rstrip('.')}. {REFERENCE_IN_WORDS}",
         flow=_flow(split, evaluation),
         disjointness=Disjointness(
             group=WORDS[split.grouped_by],
@@ -158,8 +158,8 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
         explanation_checks=NotAvailable(reason="The heat maps were not tested in this run."),
         failures=NotAvailable(reason="No gallery was made in this run."),
         comparisons=NotAvailable(reason="One model was trained."),
-        limits=LIMITS,
-        data_card=_data_card(card, split),
+        limits=(*LIMITS, *card_limits(split)),
+        data_card=card_in_words(card),
         weights=tuple(
             Weight(name=f"fold {n}", sha256=sha256_of(run.fold(n) / "model.safetensors"))
             for n in range(1, split.folds + 1)
@@ -209,12 +209,16 @@ def _warnings(evaluation: dict[str, Any]) -> tuple[str, ...]:
     return (f"The test set was opened {times} times.",) if times > 1 else ()
 
 
-def _data_source(card: Any, split: Split) -> tuple[Fact, ...]:
-    facts = [Fact(name="Test role", value=split.test_rule)]
-    if card is not None:
-        for name in ("source", "terms", "consent", "stain", "device", "magnification"):
-            facts.append(Fact(name=name.capitalize(), value=str(getattr(card, name))))
-    return tuple(facts)
+def _data_source(card: DataCard, split: Split) -> tuple[Fact, ...]:
+    return (
+        Fact(name="Origin", value=card.source.origin),
+        Fact(name="Citation", value=card.source.citation),
+        *(
+            Fact(name=name.capitalize(), value=str(getattr(card, name)))
+            for name in ("terms", "consent", "privacy", "stain", "device", "magnification")
+        ),
+        Fact(name="Test role", value=split.test_rule),
+    )
 
 
 def _flow(split: Split, evaluation: dict[str, Any]) -> tuple[FlowRow, ...]:
@@ -417,7 +421,13 @@ def _decision_curve(data: tuple[str, Level, np.ndarray, np.ndarray]) -> Decision
     )
 
 
-def _data_card(card: Any, split: Split) -> str:
-    if card is None:
-        card = card_from_manifest(split.frame, name="unnamed-cohort", title="Cohort without a data card")
-    return render_card(card)
+def card_in_words(card: DataCard) -> str:
+    """The card as paragraphs and lists, as the report prints it."""
+    lines = [f"Card: {card.name}", ""]
+    for title, items in (
+        ("Known confounders", card.confounders),
+        ("Intended uses", card.intended_uses),
+        ("Unsuitable uses", card.unsuitable_uses),
+    ):
+        lines += [f"# {title}", *(f"- {item}" for item in items), ""]
+    return "\n".join([*lines, card.body])

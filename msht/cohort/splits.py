@@ -227,6 +227,8 @@ def check_split(split: Split) -> None:
         missing = [label for label in CLASSES if label not in set(part["label"])]
         if missing:
             raise InvalidInput(f"{name} has no {' and no '.join(missing)} image.", mend)
+        if name != "The test role" and groups_of(part, split.grouped_by).nunique() < 2:
+            raise InvalidInput(f"{name} has a single {split.grouped_by or 'image'}.", mend)
 
 
 def disjointness(split: Split) -> dict[str, int]:

@@ -28,10 +28,6 @@ from msht.network.factory import create_network
 from msht.training.module import FieldClassifier, binary_logit
 from msht.training.recipe import Recipe
 
-FEATURE_REFERENCE = 2000
-"""Training images kept, as features, for the out-of-distribution score of a fold."""
-
-
 @dataclass(frozen=True)
 class FoldResult:
     """What a fold gives.
@@ -40,7 +36,6 @@ class FoldResult:
         network: in evaluation mode, on the CPU.
         logits: of the held-out images, in their order, shape (N,).
         features: pooled features of the held-out images, shape (N, D).
-        reference: pooled features of training images, shape (M, D), M up to `FEATURE_REFERENCE`.
         history: a row per epoch.
         kept_epoch: the epoch whose weights were kept, from 1.
         seconds: of training and scoring.
@@ -50,7 +45,6 @@ class FoldResult:
     network: nn.Module
     logits: np.ndarray
     features: np.ndarray
-    reference: np.ndarray
     history: pd.DataFrame
     kept_epoch: int
     seconds: float
@@ -151,15 +145,10 @@ def train_fold(
     device = trainer.strategy.root_device
     network.eval().to(device)
     logits, features = score_fields(network, validation, device)
-    rows = training
-    if len(training) > FEATURE_REFERENCE:
-        rows = training.sample(FEATURE_REFERENCE, random_state=seed)
-    _, reference = score_fields(network, _loader(store, rows), device)
     return FoldResult(
         network=network.cpu(),
         logits=logits,
         features=features,
-        reference=reference,
         history=pd.DataFrame(watch.rows),
         kept_epoch=kept,
         seconds=time.monotonic() - started,
