@@ -75,10 +75,12 @@ def _fill(model: nn.Module, name: str, settings: dict[str, Any], path: Path) -> 
             f"{path} is not a checkpoint of '{name}' (its first tensors: {first}).",
             "Give a checkpoint of it.",
         )
+    overlay: dict[str, Any] = {"state_dict": state}
+    head = state.get(f"{timm.get_pretrained_cfg_value(name, 'classifier')}.weight")
+    if head is not None:  # timm drops the head of weights for another number of classes, once it knows
+        overlay["num_classes"] = head.shape[0]
     try:
-        return timm.create_model(
-            name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **settings
-        )
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **settings)
     except (RuntimeError, KeyError) as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise InvalidInput(f"{path} does not fit '{name}': {first}", "Give a checkpoint of it.") from error

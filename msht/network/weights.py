@@ -174,7 +174,10 @@ def _variant(
             f"{path} was trained with the attention module '{found}', not '{attention}'.",
             f"Leave the attention module out, or give '{found}'.",
         )
-    settings: dict[str, Any] = {"attention": found, "focus": focus}
+    width = int(state["norm.weight"].shape[0]) if "norm.weight" in state else 768
+    hidden = state.get("dec1.FFN1.fc1.weight" if focus else "blocks.0.mlp.fc1.weight")
+    settings: dict[str, Any] = {"attention": found, "focus": focus, "embed_dim": width}
+    settings["mlp_ratio"] = 4.0 if hidden is None else hidden.shape[0] / width
     if focus:
         settings["stages"] = tuple(
             range(1, 1 + len({name.split(".")[0] for name in state if name.startswith("dec")}))

@@ -15,8 +15,8 @@ from msht.errors import InvalidInput
 from msht.network.published import to_published
 from msht.network.weights import load_published, read_published, save_published
 
-PAPER = {"num_classes": 2, "img_size": 64}
-"""The published widths at a small edge; the variant shows in names and shapes alone."""
+PAPER = {"num_classes": 2, "img_size": 64, "embed_dim": 96}
+"""The published backbone and names, narrower tokens at a small edge: the variant shows all the same."""
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path,
         "proposed": {},
         "cbam": {"attention": "cbam", "stages": (1, 2, 3)},
         "no class token": {"class_token": False},
+        "direct stack": {"stages": (4,), "focus": False, "depth": 2, "num_heads": 12, "attention": "none"},
     }
     written = {}
     for name, settings in variants.items():
@@ -43,7 +44,7 @@ def answers_alike(one: Any, other: Any) -> bool:
         return torch.allclose(one(images), other(images), atol=1e-6)
 
 
-@pytest.mark.parametrize("variant", ["proposed", "cbam", "no class token"])
+@pytest.mark.parametrize("variant", ["proposed", "cbam", "no class token", "direct stack"])
 def test_variant_is_read_off_names_and_shapes(published: dict[str, tuple[Path, Any]], variant: str) -> None:
     path, original = published[variant]
     model, report = read_published(path)
