@@ -22,7 +22,9 @@ def import_(
     patient_column: Annotated[str | None, Option(help="Column of the patients.")] = None,
     case_column: Annotated[str | None, Option(help="Column of the cases.")] = None,
     slide_column: Annotated[str | None, Option(help="Column of the slides.")] = None,
-    patient_from: Annotated[str | None, Option(help="Regular expression; its group in the name is the patient.")] = None,
+    patient_from: Annotated[
+        str | None, Option(help="Regular expression; its group in the name is the patient.")
+    ] = None,
     case_from: Annotated[str | None, Option(help="Regular expression; its group in the name is the case.")] = None,
     slide_from: Annotated[str | None, Option(help="Regular expression; its group in the name is the slide.")] = None,
     label: Annotated[list[str] | None, Option(help="NAME=positive or NAME=negative; may be repeated.")] = None,
@@ -136,7 +138,11 @@ def split(
     parts = {f"fold {n}": c for n, c in described["counts_by_fold"].items()}
     parts["test"] = described["counts"]["test"]
     headings = list(parts["test"])
-    table(["", *headings], [[name, *(str(c.get(h, "")) for h in headings)] for name, c in parts.items()], numbers=len(headings))
+    table(
+        ["", *headings],
+        [[name, *(str(c.get(h, "")) for h in headings)] for name, c in parts.items()],
+        numbers=len(headings),
+    )
     crossing = described["disjointness"]
     say(
         f"{out}: grouped by {made.grouped_by or 'image'}; {crossing['groups_in_two_roles']} groups in two roles, "

@@ -15,7 +15,9 @@ def crossval(
     recipe: Annotated[str | None, Option(help="Shipped recipe (small-cpu, paper) or a YAML file.")] = None,
     out: Annotated[Path | None, Option(help="Folder of the run; it must not exist or be empty.")] = None,
     resume: Annotated[Path | None, Option(help="Run that stopped; finished folds are kept.")] = None,
-    set_: Annotated[list[str] | None, Option("--set", help="section.key=value over the recipe; may be repeated.")] = None,
+    set_: Annotated[
+        list[str] | None, Option("--set", help="section.key=value over the recipe; may be repeated.")
+    ] = None,
     images: Images = None,
     tracking_uri: TrackingUri = None,
     experiment: Annotated[str, Option(help="MLflow experiment.")] = "msht",
@@ -25,7 +27,7 @@ def crossval(
     from cli.show import progress, say
     from msht.errors import InvalidInput
     from pipelines.crossval import cross_validate
-    from pipelines.performance import find_row, in_words
+    from pipelines.words import find_row, in_words
 
     folder = resume or out
     if folder is None:

@@ -19,7 +19,7 @@ def evaluate(
     """Score the test role with all folds' networks; a second call shows the figures that are there."""
     from cli.show import progress, say, table
     from pipelines.evaluate import evaluate_run
-    from pipelines.performance import find_row, in_words
+    from pipelines.words import find_row, in_words
 
     with progress() as bars:
         result = evaluate_run(run, again=again, device=device, tracking_uri=tracking_uri, progress=bars)

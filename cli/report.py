@@ -37,9 +37,7 @@ def case(
         facts.append((name, value))
     if microns_per_pixel is not None and not 0.01 <= microns_per_pixel <= 10:
         raise InvalidInput(f"--microns-per-pixel is {microns_per_pixel}.", "Give a size between 0.01 and 10 µm.")
-    path = report_case(
-        bundle, scores, case, out, entered=facts, microns_per_pixel=microns_per_pixel, device=device
-    )
+    path = report_case(bundle, scores, case, out, entered=facts, microns_per_pixel=microns_per_pixel, device=device)
     say(f"{path}")
 
 

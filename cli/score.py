@@ -15,7 +15,8 @@ def score(
     inputs: Annotated[list[Path], Argument(help="Images, folders, or tables with a column `image`.")],
     out: Annotated[Path, Option(help="Folder for the tables; a stopped scoring goes on there.")],
     case_from: Annotated[
-        str | None, Option(help="Regular expression; its group in the path is the case. Default: the folder's name.")
+        str | None,
+        Option(help="Regular expression; its group in the path is the case. Default: the folder's name."),
     ] = None,
     images: Images = None,
     threshold: Annotated[float | None, Option(help="Case threshold instead of the bundle's; said everywhere.")] = None,

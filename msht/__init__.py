@@ -18,4 +18,4 @@ except PackageNotFoundError:  # a checkout that was never installed
 
 @wrapt.when_imported("timm")
 def _register_networks(_timm: object) -> None:
-    import msht.network.model  # noqa: F401, PLC0415  registers the entry points
+    import msht.network.model  # noqa: F401  registers the entry points

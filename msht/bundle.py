@@ -18,22 +18,21 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import timm
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.numpy import load_file, save_file
-from timm.models import save_for_hf
-from torch import nn
 
-from msht.calibration.novelty import FeatureReference
 from msht.decision import Decision
-from msht.ensemble import Ensemble, FoldModel
 from msht.errors import BrokenBundle, InvalidInput
 from msht.files import cannot_write, inside, read_json, sha256_of, write_json, write_text
 from msht.images.preprocessing import Preprocessing
+
+if TYPE_CHECKING:  # reading a description must not cost the seconds that torch takes to import
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from msht.ensemble import Ensemble, FoldModel
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
@@ -92,6 +91,11 @@ class Bundle:
 
     def ensemble(self, device: torch.device | str = "cpu") -> Ensemble:
         """Load the networks."""
+        from safetensors.numpy import load_file
+
+        from msht.calibration.novelty import FeatureReference
+        from msht.ensemble import Ensemble, FoldModel
+
         references = load_file(self.path / "reference.safetensors")
         folds = []
         for fold in self.description.folds:
@@ -114,6 +118,8 @@ def save_network(network: nn.Module, folder: Path) -> str:
     Returns:
         SHA-256 of the weights.
     """
+    from timm.models import save_for_hf
+
     folder.mkdir(parents=True, exist_ok=True)
     try:
         save_for_hf(network, folder, safe_serialization=True)
@@ -128,6 +134,8 @@ def load_network(folder: Path) -> nn.Module:
     Raises:
         BrokenBundle: if the folder does not hold such a network.
     """
+    import timm
+
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise BrokenBundle(f"{folder} has no {name}.", "Copy the folder again from where it was made.")
@@ -165,6 +173,8 @@ def write_bundle(
         InvalidInput: if there is something at `path` already.
         MissingResource: if it cannot be written.
     """
+    from safetensors.numpy import save_file
+
     if path.exists():
         raise InvalidInput(f"{path} exists already.", "Choose another name, or remove it first.")
     try:
@@ -218,16 +228,12 @@ def read_bundle(path: Path) -> Bundle:
         raise BrokenBundle(f"There is no bundle at {path}.", "Make one with `msht bundle RUN --out FOLDER`.")
     for name in (DESCRIPTION, SEAL):
         if not (path / name).is_file():
-            raise BrokenBundle(
-                f"{path} is not a bundle: it has no {name}.", "Give a folder made by `msht bundle`."
-            )
+            raise BrokenBundle(f"{path} is not a bundle: it has no {name}.", "Give a folder made by `msht bundle`.")
     again = "Copy the bundle again from where it was made."
     digest = sha256_of(path / DESCRIPTION)
     seal = (path / SEAL).read_text(encoding="utf-8", errors="replace").strip()
     if not re.fullmatch(r"[0-9a-f]{64}", seal) or seal != digest:
-        raise BrokenBundle(
-            f"{path / DESCRIPTION} does not have the digest in {SEAL}: one of them changed.", again
-        )
+        raise BrokenBundle(f"{path / DESCRIPTION} does not have the digest in {SEAL}: one of them changed.", again)
     data = read_json(path / DESCRIPTION, what="bundle description")
     if data.get("format") != FORMAT:
         raise BrokenBundle(
@@ -239,9 +245,7 @@ def read_bundle(path: Path) -> Bundle:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BrokenBundle(
-            f"{path / DESCRIPTION}: {where}: {first['msg']}.", "Make the bundle again."
-        ) from error
+        raise BrokenBundle(f"{path / DESCRIPTION}: {where}: {first['msg']}.", "Make the bundle again.") from error
     for name, wanted in description.files.items():
         file = inside(path, name)
         if not file.is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,11 @@ from scipy.special import expit
 
 from msht.calibration.conformal import conformal_quantile, conformal_sets
 from msht.calibration.operating_point import OperatingPoint, threshold_for_sensitivity
-from msht.calibration.platt import apply_platt, fit_platt
-from msht.calibration.temperature import fit_temperature
 from msht.cohort.manifest import CLASSES
 from msht.images.quality import QualityGate
-from msht.training.recipe import Decision as DecisionSettings
+
+if TYPE_CHECKING:
+    from msht.training.recipe import Decision as DecisionSettings
 
 Call = Literal["positive", "negative", "indeterminate", "not evaluable"]
 
@@ -93,12 +93,12 @@ def fit_temperatures(fold: np.ndarray, logits: np.ndarray, labels: np.ndarray) -
         logits: raw binary logits, shape (N,).
         labels: 0 or 1, shape (N,).
     """
+    from msht.calibration.temperature import fit_temperature
+
     return {int(n): float(fit_temperature(logits[fold == n], labels[fold == n])) for n in np.unique(fold)}
 
 
-def fit_decision(
-    frame: pd.DataFrame, settings: DecisionSettings, gate: QualityGate
-) -> tuple[Decision, pd.DataFrame]:
+def fit_decision(frame: pd.DataFrame, settings: DecisionSettings, gate: QualityGate) -> tuple[Decision, pd.DataFrame]:
     """Fit case calibrator, operating points and conformal quantile on out-of-fold predictions.
 
     Args:
@@ -109,6 +109,8 @@ def fit_decision(
     Returns:
         The decision, and a table with a row per case: `case`, `label` (0 or 1), `logit`, `probability`, `fields`.
     """
+    from msht.calibration.platt import apply_platt, fit_platt
+
     labels = (frame["label"] == CLASSES[1]).to_numpy(dtype=int)
     probabilities = expit(frame["calibrated_logit"].to_numpy(dtype=float))
     fields = threshold_for_sensitivity(labels, probabilities, settings.target_sensitivity, level="field")
@@ -128,9 +130,7 @@ def fit_decision(
         only = CLASSES[int(case_labels[0])]
         cases["probability"] = expit(cases["logit"].to_numpy())
         slope, intercept = 1.0, 0.0
-        point = _point(
-            fields, f"out-of-fold fields (n = {len(frame)}), since every development case is {only}"
-        )
+        point = _point(fields, f"out-of-fold fields (n = {len(frame)}), since every development case is {only}")
         level_labels, level_probabilities = labels, probabilities
     else:
         platt = fit_platt(cases["logit"].to_numpy(), case_labels)
@@ -138,21 +138,15 @@ def fit_decision(
         cases["probability"] = apply_platt(cases["logit"].to_numpy(), platt)
         level_labels, level_probabilities = case_labels, cases["probability"].to_numpy()
         point = _point(
-            threshold_for_sensitivity(
-                level_labels, level_probabilities, settings.target_sensitivity, level="case"
-            ),
+            threshold_for_sensitivity(level_labels, level_probabilities, settings.target_sensitivity, level="case"),
             f"out-of-fold development cases (n = {len(cases)}, {int(case_labels.sum())} positive)",
         )
     decision = Decision(
         case_slope=slope,
         case_intercept=intercept,
         case_point=point,
-        field_point=_point(
-            fields, f"out-of-fold development fields (n = {len(frame)}, {labels.sum()} positive)"
-        ),
-        conformal_quantile=min(
-            1.0, conformal_quantile(level_labels, level_probabilities, settings.conformal_error)
-        ),
+        field_point=_point(fields, f"out-of-fold development fields (n = {len(frame)}, {labels.sum()} positive)"),
+        conformal_quantile=min(1.0, conformal_quantile(level_labels, level_probabilities, settings.conformal_error)),
         conformal_error=settings.conformal_error,
         conformal_cases=len(level_labels),
         minimum_fields=settings.minimum_fields,
@@ -181,9 +175,7 @@ def decide_case(decision: Decision, field_logits: np.ndarray, *, share_novel: fl
     """
     count = len(field_logits)
     if count < decision.minimum_fields:
-        reason = (
-            f"{count} evaluable field{'' if count == 1 else 's'}; at least {decision.minimum_fields} needed."
-        )
+        reason = f"{count} evaluable field{'' if count == 1 else 's'}; at least {decision.minimum_fields} needed."
         return CaseAnswer("not evaluable", None, None, (), (reason,))
     logit = float(np.mean(field_logits))
     probability = float(case_probability(decision, np.array([logit]))[0])

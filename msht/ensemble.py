@@ -12,8 +12,7 @@ from torch import nn
 
 from msht.calibration.novelty import FeatureReference
 from msht.images.preprocessing import Preprocessing, to_tensor
-from msht.training.module import binary_logit
-from msht.training.trainer import pooled_and_logits
+from msht.network.logits import binary_logit, pooled_and_logits
 
 SMALLEST_PROBABILITY = 1e-6
 """Probabilities are kept this far from 0 and 1, so that a field logit is always finite."""

@@ -149,13 +149,3 @@ def training_facts(recipe: Recipe, state: dict[str, Any], evaluation: dict[str, 
 def card_limits(split: Split) -> tuple[str, ...]:
     """What the data card says the data are not fit for; nothing where there is no card."""
     return tuple(f"Unsuitable: {use}" for use in card_of(split).unsuitable_uses) if split.card else ()
-
-
-def cohort_in_words(cohort: dict[str, Any]) -> str:
-    """The development cohort in a sentence with its counts."""
-    counts = cohort["development"]
-    parts = [f"{counts[k]} {k}" for k in ("patients", "cases") if k in counts]
-    parts.append(f"{counts['images']} fields ({counts['positive']} positive, {counts['negative']} negative)")
-    return f"{cohort['title']}: {', '.join(parts)} in {cohort['folds']} folds."
-
-

@@ -145,7 +145,8 @@ def _by_pattern(images: pd.Series, pattern: str, column: str) -> pd.Series:
     missing = names[found.isna()]
     if len(missing):
         raise InvalidInput(
-            f"{option} '{pattern}' finds nothing in '{missing.iloc[0]}' ({len(missing)} such files).", "Mend it."
+            f"{option} '{pattern}' finds nothing in '{missing.iloc[0]}' ({len(missing)} such files).",
+            "Mend it.",
         )
     return found.astype("string")
 
@@ -159,7 +160,7 @@ def _mapped(labels: pd.Series, rules: Sequence[str], positive: str | None) -> pd
                 f"--positive {positive}: no image has that label; there are {', '.join(sorted(present)[:10])}.",
                 "Name one of these.",
             )
-        mapping.update({name: CLASSES[0] for name in present})
+        mapping.update(dict.fromkeys(present, CLASSES[0]))
         mapping[positive] = CLASSES[1]
     for rule in rules:
         name, equals, target = rule.rpartition("=")

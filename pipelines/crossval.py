@@ -115,7 +115,11 @@ def cross_validate(
                     progress.say(f"Fold {number} is finished already.")
                     continue
                 with tracking.tracked_run(
-                    client, experiment_id, f"{out.name} fold {number}", parent=parent, tags={"msht.fold": str(number)}
+                    client,
+                    experiment_id,
+                    f"{out.name} fold {number}",
+                    parent=parent,
+                    tags={"msht.fold": str(number)},
                 ) as child:
                     _one_fold(run, chosen, split, store, number, client, child, accelerator, progress)
                 state["where"] = f"fold {number} of {split.folds} finished"
@@ -131,9 +135,7 @@ def cross_validate(
     except BaseException:
         run.write_state({**state, "status": "failed", "where": f"failed {where}"})
         raise
-    seconds = sum(
-        read_json(run.fold(n) / "fold.json", what="fold")["seconds"] for n in range(1, split.folds + 1)
-    )
+    seconds = sum(read_json(run.fold(n) / "fold.json", what="fold")["seconds"] for n in range(1, split.folds + 1))
     state.update(status="finished", where="all folds finished", finished=now(), seconds=seconds)
     run.write_state(state)
     return CrossvalResult(run=out, performance=performance, seconds=seconds)
@@ -191,9 +193,7 @@ def _one_fold(
                 f"epoch {row['epoch']:.0f}/{epochs}  loss {row['train_loss']:.3f}  "
                 f"held-out AUROC {row['validation_auroc']:.3f}"
             )
-            tracking.log_metrics(
-                client, mlflow_run, {k: v for k, v in row.items() if k != "epoch"}, int(row["epoch"])
-            )
+            tracking.log_metrics(client, mlflow_run, {k: v for k, v in row.items() if k != "epoch"}, int(row["epoch"]))
 
         result = train_fold(
             recipe=recipe,
@@ -206,9 +206,7 @@ def _one_fold(
             accelerator=accelerator,
         )
     _write_fold(run, recipe, number, training, held_out, result)
-    tracking.log_metrics(
-        client, mlflow_run, {"seconds": result.seconds, "kept_epoch": float(result.kept_epoch)}
-    )
+    tracking.log_metrics(client, mlflow_run, {"seconds": result.seconds, "kept_epoch": float(result.kept_epoch)})
 
 
 def _write_fold(
@@ -224,9 +222,7 @@ def _write_fold(
     scratch = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{number}."))
     try:
         digest = save_network(result.network, scratch)
-        save_file(
-            {"held_out": np.ascontiguousarray(result.features)}, scratch / "features.safetensors"
-        )
+        save_file({"held_out": np.ascontiguousarray(result.features)}, scratch / "features.safetensors")
         result.history.to_csv(scratch / "history.csv", index=False)
         held_out[["image"]].assign(logit=result.logits.astype(np.float64)).to_csv(
             scratch / "out_of_fold.csv", index=False

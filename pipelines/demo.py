@@ -16,12 +16,12 @@ from pipelines.crossval import cross_validate
 from pipelines.evaluate import evaluate_run
 from pipelines.explain import explain_cases
 from pipelines.inputs import file_name_for
-from pipelines.performance import find_row, in_words
 from pipelines.phantom import draw_phantom
 from pipelines.progress import Progress, Silent, stage
 from pipelines.report_case import report_case
 from pipelines.report_validation import report_validation
 from pipelines.score import score_images
+from pipelines.words import find_row, in_words
 
 RECIPE = "demo"
 FOLDS = 3
@@ -73,11 +73,14 @@ def run_demo(
     audit = audit_cohort(cohort / "manifest.csv", out=out / "audit", progress=progress)
     if audit["findings"]:
         progress.say(f"The audit has {len(audit['findings'])} findings: see {out / 'audit' / 'findings.csv'}.")
-    split, _ = split_cohort(
-        cohort / "manifest.csv", out=out / "split.csv", folds=FOLDS, test_fraction=1 / 3, seed=seed
-    )
+    split, _ = split_cohort(cohort / "manifest.csv", out=out / "split.csv", folds=FOLDS, test_fraction=1 / 3, seed=seed)
     cross_validate(
-        out / "split.csv", RECIPE, run, overrides=[f"seed={seed}"], tracking_uri=tracking_uri, progress=progress
+        out / "split.csv",
+        RECIPE,
+        run,
+        overrides=[f"seed={seed}"],
+        tracking_uri=tracking_uri,
+        progress=progress,
     )
     evaluation = evaluate_run(run, tracking_uri=tracking_uri, progress=progress)
     make_bundle(run, bundle, name="phantom demo", tracking_uri=tracking_uri, progress=progress)

@@ -45,9 +45,7 @@ def examine(tracking_uri: str | None = None) -> list[Finding]:
         try:
             findings.append(check())
         except (InvalidInput, ImportError, OSError, RuntimeError) as error:
-            findings.append(
-                Finding(name, False, str(error).splitlines()[0], "Install msht again from its own files.")
-            )
+            findings.append(Finding(name, False, str(error).splitlines()[0], "Install msht again from its own files."))
     return findings
 
 
@@ -96,9 +94,7 @@ def _store(tracking_uri: str | None) -> Finding:
         good = folder.is_dir()
         return Finding("MLflow store", good, f"{uri} (made at the first training)", f"Make the folder {folder}.")
     client = tracking.open_client(tracking_uri)
-    runs = sum(
-        len(client.search_runs([e.experiment_id], max_results=1000)) for e in client.search_experiments()
-    )
+    runs = sum(len(client.search_runs([e.experiment_id], max_results=1000)) for e in client.search_experiments())
     return Finding("MLflow store", True, f"{uri}, {runs} runs")
 
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from msht.bundle import load_network
 from msht.calibration.novelty import FeatureReference
 from msht.decision import Decision
-from msht.ensemble import Ensemble, FoldModel
+from msht.ensemble import FoldModel
 from msht.errors import InvalidInput
 from msht.files import read_json, sha256_of
 from pipelines.run_folder import RunFolder

@@ -89,12 +89,8 @@ def evaluate_run(
     return evaluation
 
 
-def _score(
-    test: pd.DataFrame, root: Path, ensemble: Ensemble, decision: Decision, advance: Any
-) -> pd.DataFrame:
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("logit", "probability", "spread", "novelty", "evaluable")
-    }
+def _score(test: pd.DataFrame, root: Path, ensemble: Ensemble, decision: Decision, advance: Any) -> pd.DataFrame:
+    columns: dict[str, list[Any]] = {name: [] for name in ("logit", "probability", "spread", "novelty", "evaluable")}
     for start in range(0, len(test), BATCH):
         part = test.iloc[start : start + BATCH]
         views, evaluable = [], []
@@ -164,9 +160,7 @@ def _log(
         ) from error
     for row in performance:
         prefix = f"test_{row['level']}_"
-        tracking.log_metrics(
-            client, parent, {f"{prefix}{k}": v["value"] for k, v in row["estimates"].items()}
-        )
+        tracking.log_metrics(client, parent, {f"{prefix}{k}": v["value"] for k, v in row["estimates"].items()})
     client.log_artifact(parent, str(run.evaluation_file))
     tracking.log_table(client, parent, frame, "test.csv")
     tracking.log_table(client, parent, cases, "test_cases.csv")

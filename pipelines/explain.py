@@ -14,12 +14,10 @@ import pandas as pd
 
 from msht.bundle import Bundle, read_bundle
 from msht.errors import InvalidInput
-from msht.explanation.cam import class_activation_map, default_layer
 from msht.explanation.overlay import overlay, shared_scale
 from msht.files import atomic_path, read_json, write_json
 from msht.images.preprocessing import crop_box, to_tensor, view_of
 from msht.images.reading import read_image
-from pipelines.ensemble import choose_device
 from pipelines.inputs import file_name_for
 from pipelines.progress import Progress, Silent, stage
 
@@ -103,7 +101,9 @@ def explain_case(
         shrinking = crop.shape[0] > PICTURE_EDGE
         crops.append(
             cv2.resize(
-                crop, (PICTURE_EDGE, PICTURE_EDGE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+                crop,
+                (PICTURE_EDGE, PICTURE_EDGE),
+                interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC,
             )
         )
         boxes.append(box)
@@ -142,6 +142,8 @@ def mean_maps(ensemble: Any, views: np.ndarray) -> tuple[np.ndarray, str]:
     Returns:
         Maps, float32 of shape (B, S, S), not negative and not scaled, and the name of the layer.
     """
+    from msht.explanation.cam import class_activation_map
+
     images = to_tensor(views, ensemble.preprocessing).to(ensemble.device)
     maps = [class_activation_map(fold.network, images, method=METHOD, class_index=1) for fold in ensemble.folds]
     return np.mean(maps, axis=0), layer_in_words(ensemble.folds[0].network)
@@ -149,7 +151,11 @@ def mean_maps(ensemble: Any, views: np.ndarray) -> tuple[np.ndarray, str]:
 
 def layer_in_words(network: Any) -> str:
     """The layer that a network is explained at by default, as a reader knows it."""
+    from msht.explanation.cam import default_layer
+
     name = default_layer(network)
+    if name == "norm":
+        return "last layer norm, before the mean over the tokens"
     kind, _, number = name.partition("_")
     return f"decoder {number}, after its self-attention" if kind == "decoder" else name.replace("_", " ")
 
@@ -197,6 +203,8 @@ def explain_cases(
     Raises:
         InvalidInput: if a case is unknown, or the scores are of another bundle.
     """
+    from pipelines.ensemble import choose_device
+
     progress = progress or Silent()
     bundle = read_bundle(bundle_path)
     images, table, _, record = cases_of_scores(scores)

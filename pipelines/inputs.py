@@ -77,7 +77,11 @@ def _of_source(source: Path, images: Path | None) -> list[tuple[str, Path, str]]
             if p.is_file() and is_image_path(p) and not any(x.startswith(".") for x in p.relative_to(source).parts)
         )
         return [
-            (p.relative_to(source).as_posix(), p, p.parent.name if p.parent != source else source.resolve().name)
+            (
+                p.relative_to(source).as_posix(),
+                p,
+                p.parent.name if p.parent != source else source.resolve().name,
+            )
             for p in paths
             if p.resolve().is_relative_to(source.resolve())
         ]

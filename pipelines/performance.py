@@ -75,21 +75,6 @@ def _row(
     return {"name": name, "role": role, "level": level, "fold": fold, **summary.as_dict()}
 
 
-def find_row(rows: list[dict[str, Any]], level: str, fold: int | None = None) -> dict[str, Any]:
-    """The row of a level, together or of one fold."""
-    return next(row for row in rows if row["level"] == level and row["fold"] == fold)
-
-
-def in_words(row: dict[str, Any], measure: str) -> str:
-    """A figure with its interval: `0.971 (0.952 to 0.984)`."""
-    estimate = row["estimates"][measure]
-    if estimate["value"] is None:
-        return "not defined"
-    if estimate["low"] is None:
-        return f"{estimate['value']:.3f} (no interval)"
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
-
-
 def write_predictions(frame: pd.DataFrame, path: Path) -> None:
     """Write predictions with enough digits to compute every figure again."""
     table = frame.copy()

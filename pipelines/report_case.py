@@ -14,9 +14,8 @@ from msht import __version__
 from msht.bundle import Bundle, read_bundle
 from msht.decision import CASE_RULE_IN_WORDS
 from msht.explanation.overlay import colours
-from pipelines.bundle import cohort_in_words
 from pipelines.explain import Maps, cases_of_scores, explain_case, require_case, require_same_bundle
-from pipelines.performance import find_row
+from pipelines.words import cohort_in_words, find_row, intervals_in_words
 from reports.case import (
     CaseReport,
     CaseScore,
@@ -155,9 +154,7 @@ def build_case_report(
         ),
         refer=bool(row["refer"]),
         refer_because=reasons
-        or (
-            "The conformal set holds this call alone, and most fields look like the development cohort.",
-        ),
+        or ("The conformal set holds this call alone, and most fields look like the development cohort.",),
         out_of_distribution=(
             f"{novel} of {evaluable} evaluable fields look unlike the development cohort."
             if evaluable and novel / evaluable > 0.5
@@ -174,9 +171,7 @@ def build_case_report(
             version=description.created[:10],
             architecture=description.architecture,
             bundle_digest=bundle.digest,
-            weights=tuple(
-                Weight(name=f"fold {fold.number}", sha256=fold.weights_sha256) for fold in description.folds
-            ),
+            weights=tuple(Weight(name=f"fold {fold.number}", sha256=fold.weights_sha256) for fold in description.folds),
             training_data=cohort_in_words(cohort),
             software=f"msht {__version__}",
         ),
@@ -236,7 +231,7 @@ def performance_part(rows: list[dict[str, Any]], cohort: dict[str, Any], level: 
         ppv=estimate_part(row, "ppv"),
         npv=estimate_part(row, "npv"),
         patients=row["n_groups"],
-        interval_method=f"{row['confidence']:.0%} CI: {row['method']}",
+        interval_method=intervals_in_words(row),
     )
 
 

@@ -21,11 +21,11 @@ from msht.errors import InvalidInput
 from msht.files import read_json, sha256_of
 from msht.statistics.decision import decision_curve, predictive_values, subgroup_table
 from msht.training.recipe import Recipe, flatten
-from pipelines.bundle import LIMITS, card_limits, architecture_in_words, cohort_facts, training_facts
+from pipelines.bundle import LIMITS, architecture_in_words, card_limits, cohort_facts, training_facts
 from pipelines.cards import card_of
-from pipelines.performance import find_row, in_words
 from pipelines.report_case import counts_part, estimate_part
 from pipelines.run_folder import RunFolder
+from pipelines.words import find_row, in_words, intervals_in_words
 from reports.parts import Estimate, Fact, Weight
 from reports.validation import (
     CalibrationResult,
@@ -74,9 +74,7 @@ def report_validation(run_path: Path, out: Path, *, created: datetime | None = N
     run = RunFolder(run_path)
     state = run.require_finished()
     if not run.evaluation_file.is_file():
-        raise InvalidInput(
-            f"The test set of {run_path} was never opened.", f"Open it with `msht evaluate {run_path}`."
-        )
+        raise InvalidInput(f"The test set of {run_path} was never opened.", f"Open it with `msht evaluate {run_path}`.")
     report = build_validation_report(run, state, created or datetime.now(UTC).astimezone())
     return write_validation_report(report, out)
 
@@ -134,7 +132,8 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
         training=_training(recipe, state, training),
         threshold=_threshold(decision),
         results=tuple(_result(row) for row in rows),
-        interval_method=f"{test_rows['field']['confidence']:.0%} intervals: {test_rows['field']['method']}",
+        interval_method=f"By field: {intervals_in_words(test_rows['field'])}. By case: "
+        f"{intervals_in_words(test_rows['case'])}.",
         calibration=tuple(_calibration(*s, row=_row_of(rows, s[0], s[1])) for s in sets),
         roc=tuple(_roc(*s, row=_row_of(rows, s[0], s[1])) for s in sets if len(set(s[2])) == 2),
         prevalence=tuple(
@@ -226,9 +225,7 @@ def _flow(split: Split, evaluation: dict[str, Any]) -> tuple[FlowRow, ...]:
     for role in ROLES:
         rows.append(_flow_row(split.frame[split.frame["role"] == role], role, None))
         if role == "development":
-            rows += [
-                _flow_row(split.frame[split.frame["fold"] == n], role, n) for n in range(1, split.folds + 1)
-            ]
+            rows += [_flow_row(split.frame[split.frame["fold"] == n], role, n) for n in range(1, split.folds + 1)]
     refused = evaluation["not_evaluable_images"]
     if refused:
         rows[-1] = rows[-1].model_copy(update={"note": f"{refused} not evaluable by the quality gate"})
@@ -251,7 +248,11 @@ def _flow_row(frame: pd.DataFrame, role: str, fold: int | None) -> FlowRow:
 def _choices(training: dict[str, Any], decision: Decision, recipe: Recipe) -> tuple[Choice, ...]:
     return (
         Choice(what="Epoch", data=training["epoch_chosen_by"], rule=f"selection: {recipe.training.selection}"),
-        Choice(what="Calibrator", data=training["temperature_fitted_on"], rule="a temperature for each fold's network"),
+        Choice(
+            what="Calibrator",
+            data=training["temperature_fitted_on"],
+            rule="a temperature for each fold's network",
+        ),
         Choice(what="Case rule", data="fixed beforehand; its curve: out-of-fold cases", rule=CASE_RULE_IN_WORDS),
         Choice(
             what="Operating point",
@@ -263,7 +264,11 @@ def _choices(training: dict[str, Any], decision: Decision, recipe: Recipe) -> tu
             data="development images",
             rule=f"limits at the {recipe.decision.quality_quantile:.1%} quantiles",
         ),
-        Choice(what="Test set", data="nothing was chosen on it", rule=f"opened {', '.join(training['test_opened'])}"),
+        Choice(
+            what="Test set",
+            data="nothing was chosen on it",
+            rule=f"opened {', '.join(training['test_opened'])}",
+        ),
     )
 
 
@@ -416,9 +421,7 @@ def _decision_curve(data: tuple[str, Level, np.ndarray, np.ndarray]) -> Decision
     if len(set(labels)) < 2:
         return NotAvailable(reason="The test cases are of one class.")
     curve = decision_curve(labels, values)
-    return DecisionCurve(
-        threshold=tuple(curve.threshold), model=tuple(curve.model), treat_all=tuple(curve.act_on_all)
-    )
+    return DecisionCurve(threshold=tuple(curve.threshold), model=tuple(curve.model), treat_all=tuple(curve.act_on_all))
 
 
 def card_in_words(card: DataCard) -> str:

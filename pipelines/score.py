@@ -90,7 +90,11 @@ def score_images(
         decision = override_threshold(decision, threshold)
     inputs = find_inputs(sources, case_from=case_from, images=images)
     settings = {
-        "bundle": {"path": str(bundle_path.resolve()), "digest": bundle.digest, "name": bundle.description.name},
+        "bundle": {
+            "path": str(bundle_path.resolve()),
+            "digest": bundle.digest,
+            "name": bundle.description.name,
+        },
         "threshold": decision.case_point.threshold,
         "threshold_overridden": decision.case_point.overridden,
         "case_from": case_from,
@@ -145,7 +149,12 @@ def _decoded(part: Sequence[ScoreInput], preprocessing: Preprocessing) -> Iterat
         try:
             image = read_image(item.path)
         except UnreadableImage as error:
-            return {"image": item.name, "path": str(item.path), "stamp": _stamp(item.path), "reason": error.problem}
+            return {
+                "image": item.name,
+                "path": str(item.path),
+                "stamp": _stamp(item.path),
+                "reason": error.problem,
+            }
         except OSError as error:
             reason = f"It cannot be opened: {error.strerror or error}."
             return {"image": item.name, "path": str(item.path), "stamp": _stamp(item.path), "reason": reason}

@@ -65,7 +65,8 @@ def open_client(tracking_uri: str | None) -> Any:
     uri = tracking_uri or default_tracking_uri()
     if "://" not in uri:
         raise InvalidInput(
-            f"--tracking-uri {uri} is not an address.", "Give sqlite:///path/to/mlflow.db or http://server:5000."
+            f"--tracking-uri {uri} is not an address.",
+            "Give sqlite:///path/to/mlflow.db or http://server:5000.",
         )
     try:
         client = MlflowClient(tracking_uri=uri)
@@ -102,7 +103,12 @@ def experiment_id(client: Any, name: str, tracking_uri: str | None) -> str:
 
 @contextmanager
 def tracked_run(
-    client: Any, experiment: str, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None
+    client: Any,
+    experiment: str,
+    name: str,
+    *,
+    parent: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """An MLflow run that ends as the block does: FINISHED, FAILED or KILLED.
 

@@ -72,12 +72,10 @@ class FieldStore:
         """
         wanted = [image for image in images if image not in self._fields]
         with ThreadPoolExecutor(max_workers=min(8, torch.get_num_threads())) as pool:
-            for done, (image, field) in enumerate(
-                zip(wanted, pool.map(self._decode, wanted), strict=True), start=1
-            ):
-                if self._used + field.view.nbytes + (
-                    field.source.nbytes if field.source is not None else 0
-                ) > (self.limit_bytes):
+            for done, (image, field) in enumerate(zip(wanted, pool.map(self._decode, wanted), strict=True), start=1):
+                if self._used + field.view.nbytes + (field.source.nbytes if field.source is not None else 0) > (
+                    self.limit_bytes
+                ):
                     field = StoredField(field.view, None, field.quality, field.sha256)
                 self._used += field.view.nbytes + (field.source.nbytes if field.source is not None else 0)
                 self._fields[image] = field
@@ -129,9 +127,7 @@ class TrainingFields(Dataset):
         augmenter: draws the same picture for the same (epoch, index).
     """
 
-    def __init__(
-        self, store: FieldStore, images: Sequence[str], labels: Sequence[int], augmenter: Augmenter
-    ) -> None:
+    def __init__(self, store: FieldStore, images: Sequence[str], labels: Sequence[int], augmenter: Augmenter) -> None:
         self.store = store
         self.images = list(images)
         self.labels = list(labels)

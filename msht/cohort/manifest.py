@@ -220,7 +220,8 @@ def images_folder(table: Path, images: Path | None) -> Path:
 
 def declared_root(root: Path, table: Path) -> str:
     """How a table's JSON file names the folder of images: relative where it lies below the table, so that both
-    can be moved together, else in full."""
+    can be moved together, else in full.
+    """
     here = table.parent.resolve()
     return root.relative_to(here).as_posix() if root.is_relative_to(here) else str(root)
 

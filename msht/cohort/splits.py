@@ -255,9 +255,7 @@ def describe_split(split: Split) -> dict[str, Any]:
         "digest": split.digest,
         "card": split.card,
         "counts": {role: counts_of(split.frame[split.frame["role"] == role]) for role in ROLES},
-        "counts_by_fold": {
-            str(n): counts_of(split.frame[split.frame["fold"] == n]) for n in range(1, split.folds + 1)
-        },
+        "counts_by_fold": {str(n): counts_of(split.frame[split.frame["fold"] == n]) for n in range(1, split.folds + 1)},
         "disjointness": disjointness(split),
         "warning": split.warning,
     }
@@ -266,9 +264,7 @@ def describe_split(split: Split) -> dict[str, Any]:
 def write_split(split: Split, path: Path) -> None:
     """Write the table and, beside it, the JSON file that describes and proves it."""
     write_table(split.frame, path)
-    write_json(
-        path.with_suffix(".json"), {"images": declared_root(split.root, path), **describe_split(split)}
-    )
+    write_json(path.with_suffix(".json"), {"images": declared_root(split.root, path), **describe_split(split)})
 
 
 def read_split(path: Path, *, images: Path | None = None) -> Split:
@@ -288,9 +284,7 @@ def read_split(path: Path, *, images: Path | None = None) -> Split:
             f"{path} is not a split (it needs the columns role and fold).",
             "Make one with `msht cohort split`.",
         )
-    manifest = build_manifest(
-        frame.drop(columns=["role", "fold"]), images_folder(path, images), source=path.name
-    )
+    manifest = build_manifest(frame.drop(columns=["role", "fold"]), images_folder(path, images), source=path.name)
     whole = manifest.frame.assign(role=frame["role"], fold=pd.to_numeric(frame["fold"]).astype("Int64"))
     if digest_of(whole) != description["digest"]:
         raise InvalidInput(

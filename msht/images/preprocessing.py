@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:  # describing a geometry must not cost the seconds that torch takes to import
+    import torch
 
 Pixels = npt.NDArray[np.uint8]
 Triple = tuple[float, float, float]
@@ -94,6 +96,8 @@ def to_tensor(
     Returns:
         float32, shape (B, 3, S, S), contiguous.
     """
+    import torch
+
     array = np.asarray(views)
     batch = torch.from_numpy(np.ascontiguousarray(array if array.ndim == 4 else array[None])).to(device)
     return normalised(batch.permute(0, 3, 1, 2), preprocessing)
@@ -101,6 +105,8 @@ def to_tensor(
 
 def normalised(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     """Scale bytes, shape (B, 3, S, S), to the network's range, on the device where they are."""
+    import torch
+
     scaled = batch.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
     if preprocessing.mean is not None and preprocessing.std is not None:
         shape = (1, 3, 1, 1)

@@ -12,6 +12,7 @@ from torch import nn
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
 from msht.errors import InvalidInput
+from msht.network.logits import binary_logit
 from msht.training.recipe import Recipe
 
 
@@ -124,8 +125,3 @@ class RateSchedule:
             return 0.01 + 0.99 * step / self.warmup
         share = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * share)) / 2
-
-
-def binary_logit(logits: torch.Tensor) -> torch.Tensor:
-    """Log-odds (B,) of the positive class from class logits (B, 2)."""
-    return logits[:, 1] - logits[:, 0]

@@ -168,9 +168,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except FileNotFoundError as error:
         raise InvalidInput(f"There is no recipe {path}.", "`msht doctor` lists the shipped ones.") from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise InvalidInput(
-            f"{path} is not readable YAML ({str(error).splitlines()[0]}).", "Mend it."
-        ) from error
+        raise InvalidInput(f"{path} is not readable YAML ({str(error).splitlines()[0]}).", "Mend it.") from error
     if not isinstance(data, dict):
         raise InvalidInput(f"{path} holds no settings.", "A recipe is a mapping of names to values.")
     for override in overrides:
@@ -181,17 +179,13 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def _lay_over(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name:
-        raise InvalidInput(
-            f"--set {override} is not of the form name=value.", "E.g. --set optimiser.lr=3e-4."
-        )
+        raise InvalidInput(f"--set {override} is not of the form name=value.", "E.g. --set optimiser.lr=3e-4.")
     *sections, key = name.split(".")
     place = data
     for section in sections:
         place = place.setdefault(section, {})
         if not isinstance(place, dict):
-            raise InvalidInput(
-                f"--set {override}: '{section}' holds a value, not settings.", "Check the name."
-            )
+            raise InvalidInput(f"--set {override}: '{section}' holds a value, not settings.", "Check the name.")
     value = yaml.safe_load(text)
     if isinstance(value, str):  # YAML 1.1 reads 3e-5 as text
         try:

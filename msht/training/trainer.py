@@ -25,8 +25,10 @@ from msht.cohort.dataset import EpochSampler, EvaluationFields, FieldStore, Trai
 from msht.cohort.manifest import CLASSES
 from msht.images.augmentation import Augmenter
 from msht.network.factory import create_network
-from msht.training.module import FieldClassifier, binary_logit
+from msht.network.logits import binary_logit, pooled_and_logits
+from msht.training.module import FieldClassifier
 from msht.training.recipe import Recipe
+
 
 @dataclass(frozen=True)
 class FoldResult:
@@ -157,9 +159,7 @@ def train_fold(
 
 
 @torch.inference_mode()
-def score_fields(
-    network: nn.Module, loader: DataLoader, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
+def score_fields(network: nn.Module, loader: DataLoader, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
     """Binary logits (N,) and pooled features (N, D), float32, of every image of a loader, in its order."""
     logits: list[np.ndarray] = []
     features: list[np.ndarray] = []
@@ -168,17 +168,6 @@ def score_fields(
         logits.append(binary_logit(scores).float().cpu().numpy())
         features.append(pooled.float().cpu().numpy())
     return np.concatenate(logits), np.concatenate(features)
-
-
-def pooled_and_logits(network: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pooled features (B, D) and class logits (B, C) in one pass, through timm's contract of a classifier."""
-    classifier: Any = network
-    pooled = classifier.forward_head(classifier.forward_features(images), pre_logits=True)
-    head = classifier.get_classifier()
-    # Most heads are linear on the pooled features; where the architecture has more in between, ask it.
-    if isinstance(head, nn.Linear) and head.in_features == pooled.shape[-1]:
-        return pooled, head(pooled)
-    return pooled, classifier(images)
 
 
 def quiet_trainer(**settings: Any) -> lightning.Trainer:
@@ -196,9 +185,7 @@ def quiet_trainer(**settings: Any) -> lightning.Trainer:
     )
 
 
-def _fit(
-    trainer: lightning.Trainer, module: FieldClassifier, loader: DataLoader, validation: DataLoader
-) -> None:
+def _fit(trainer: lightning.Trainer, module: FieldClassifier, loader: DataLoader, validation: DataLoader) -> None:
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, loader, validation)
