@@ -62,7 +62,8 @@ def noisy_or(logits: ArrayLike) -> float:
     here without ever forming a probability that rounds to 1.
     """
     total = float(np.sum(np.logaddexp(0.0, _fields(logits))))
-    return total + float(np.log(-np.expm1(-total)))
+    # Below the smallest float the sum of e^z is lost; there the logit of the largest is the whole of it.
+    return total + float(np.log(-np.expm1(-total))) if total > 0 else float(np.max(_fields(logits)))
 
 
 def pool_cases(

@@ -104,6 +104,8 @@ class BinaryCalibrator(ClassifierMixin, BaseEstimator, abc.ABC):
 
 def _as_column(logits: ArrayLike) -> Any:
     """Turn (N,) into (N, 1); anything else is left for scikit-learn to judge."""
-    if hasattr(logits, "ndim") and logits.ndim == 1 and not hasattr(logits, "columns"):
+    if isinstance(logits, list | tuple) and logits and np.ndim(logits[0]) == 0:
+        logits = np.asarray(logits)
+    if getattr(logits, "ndim", 2) == 1:
         return check_array(logits, ensure_2d=False, dtype=None, ensure_all_finite=False).reshape(-1, 1)
     return logits

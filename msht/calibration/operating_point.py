@@ -187,7 +187,9 @@ def _halfway_below(lowest_called: float, values: Floats) -> float:
 def _steps(truth: Integers, values: Floats) -> tuple[Floats, Floats, Floats]:
     """Every threshold that gives different calls, from low to high, with true and false positives at each."""
     scores = np.unique(values)
-    thresholds = np.array([_halfway_below(float(score), values) for score in scores])
+    below = np.concatenate([[0.0], scores[:-1]])
+    middle = (below + scores) / 2
+    thresholds = np.where((below < middle) & (middle <= scores), middle, scores)
     if scores[-1] < 1:
         thresholds = np.append(thresholds, (scores[-1] + 1) / 2)
     positive, negative = np.sort(values[truth == 1]), np.sort(values[truth == 0])

@@ -139,8 +139,9 @@ def expected_calibration_error(
     """Mean distance of predicted and observed share over the bins, weighted by rows.
 
     The plain error of even a perfect forecaster is above zero, since observed shares scatter. `debiased`
-    takes off what that scatter adds to each bin: with gap d and standard error s, the mean of |Normal(d, s)|
-    less |d|, in closed form where the source draws at random; it is cut at zero.
+    takes off, to first order, what that scatter adds to each bin: with gap d and standard error s, the mean
+    of |Normal(d, s)| less |d|, in closed form where the source draws at random. Some of the bias is left
+    where the true gap is near zero; `squared_calibration_error` has none.
 
     Args:
         labels: (N,) 0 or 1.
@@ -165,6 +166,34 @@ def expected_calibration_error(
         error = np.sqrt(observed * (1 - observed) / np.maximum(count - 1, 1))
         gap = gap - (_folded_normal_mean(gap, error) - gap)
     return max(float(np.sum(count * gap) / count.sum()), 0.0)
+
+
+def squared_calibration_error(
+    labels: ArrayLike, probabilities: ArrayLike, bins: int = 10, binning: Binning = "mass"
+) -> float:
+    """Mean squared distance of predicted and observed share over the bins, without bias.
+
+    From each bin's squared gap the variance of its observed share is taken off, so that a perfect forecaster
+    gets 0 on average, and at times less.
+
+    Args:
+        labels: (N,) 0 or 1.
+        probabilities: (N,) of the positive class.
+        bins: how many, at least 1.
+        binning: `mass` or `width`.
+
+    Returns:
+        At most 1; negative values mean that no error can be told from scatter.
+
+    Raises:
+        InvalidInput: if the arrays do not fit together.
+
+    Source: Kumar, Liang and Ma (2019), NeurIPS, "Verified uncertainty calibration", definition 5.1.
+    """
+    truth, values = _check(labels, probabilities)
+    count, predicted, observed = _bin_means(truth, values, assign_bins(values, bins, binning))
+    scatter = observed * (1 - observed) / np.maximum(count - 1, 1)
+    return float(np.sum(count * ((predicted - observed) ** 2 - scatter)) / count.sum())
 
 
 def maximum_calibration_error(

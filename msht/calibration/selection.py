@@ -113,16 +113,15 @@ def choose_calibrator(
         )
     _check_folds(truth, codes, folds)
     models = {name: CALIBRATORS[name]() for name in candidates}
-    losses = {
-        name: _held_out_losses(model, values, truth, codes, folds, seed) for name, model in models.items()
-    }
+    splits = _splits(truth, codes, folds, seed)
+    losses = {name: _held_out_losses(model, values, truth, splits) for name, model in models.items()}
     name, scores, reason = _simplest_of_the_best(losses, codes)
 
     honest = np.empty(len(truth))
     for train, test in _splits(truth, codes, folds, seed + 1):
+        splits = _splits(truth[train], codes[train], folds, seed)
         inner = {
-            key: _held_out_losses(model, values[train], truth[train], codes[train], folds, seed)
-            for key, model in models.items()
+            key: _held_out_losses(model, values[train], truth[train], splits) for key, model in models.items()
         }
         chosen = models[_simplest_of_the_best(inner, codes[train])[0]]
         honest[test] = _losses_on(chosen, values, truth, train, test)
@@ -179,7 +178,8 @@ def choose_case_rule(
         codes, _ = as_groups(None if case_groups is None else [case_groups[case] for case in ids], len(ids))
         possible = min(folds, _fewest_groups(truth, codes))
         _check_folds(truth, codes, possible)
-        losses[rule] = _held_out_losses(PlattScaling(), pooled.logits[known], truth, codes, possible, seed)
+        splits = _splits(truth, codes, possible, seed)
+        losses[rule] = _held_out_losses(PlattScaling(), pooled.logits[known], truth, splits)
     name, scores, reason = _simplest_of_the_best(losses, codes)
     chosen = next(rule for rule in rules if rule == name)
     return CaseRuleChoice(rule=chosen, scores=scores, reason=f"{name}: {reason}")
@@ -192,10 +192,10 @@ def _splits(truth: Integers, codes: Integers, folds: int, seed: int) -> list[tup
 
 
 def _held_out_losses(
-    model: BinaryCalibrator, values: Floats, truth: Integers, codes: Integers, folds: int, seed: int
+    model: BinaryCalibrator, values: Floats, truth: Integers, splits: Sequence[tuple[Integers, Integers]]
 ) -> Floats:
     losses = np.empty(len(truth))
-    for train, test in _splits(truth, codes, folds, seed):
+    for train, test in splits:
         losses[test] = _losses_on(model, values, truth, train, test)
     return losses
 

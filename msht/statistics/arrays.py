@@ -58,9 +58,7 @@ def as_scores(values: ArrayLike, length: int, name: str = "scores") -> Floats:
         )
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise InvalidInput(
-            f"`{name}` holds {array[row]} at row {row}.", "Leave out rows that could not be evaluated."
-        )
+        raise InvalidInput(f"`{name}` holds {array[row]} at row {row}.", "Leave out rows that could not be evaluated.")
     return array
 
 
@@ -77,9 +75,7 @@ def as_probabilities(values: ArrayLike, length: int, name: str = "probabilities"
     return array
 
 
-def as_groups(
-    values: ArrayLike | Sequence[Any] | None, length: int, name: str = "groups"
-) -> tuple[Integers, int]:
+def as_groups(values: ArrayLike | Sequence[Any] | None, length: int, name: str = "groups") -> tuple[Integers, int]:
     """Number the groups (patients) of the rows.
 
     Args:
@@ -114,7 +110,5 @@ def check_fraction(value: float, name: str) -> float:
         InvalidInput: if it does not.
     """
     if not 0 < value < 1:
-        raise InvalidInput(
-            f"Expected `{name}` to lie between 0 and 1, but got {value}.", "Say 0.95 for 95 %."
-        )
+        raise InvalidInput(f"Expected `{name}` to lie between 0 and 1, but got {value}.", "Say 0.95 for 95 %.")
     return float(value)

@@ -112,18 +112,14 @@ def effective_groups(groups: ArrayLike, selected: ArrayLike) -> float:
     return float(size.sum() ** 2 / np.sum(size**2)) if size.sum() else 0.0
 
 
-def bootstrap_values(
-    statistic: GroupStatistic, n_groups: int, *, resamples: int = 2000, seed: int = 517
-) -> Floats:
+def bootstrap_values(statistic: GroupStatistic, n_groups: int, *, resamples: int = 2000, seed: int = 517) -> Floats:
     """The K statistics in each of R resamples of the groups, (R, K); NaN where undefined.
 
     Raises:
         InvalidInput: if `resamples` is below 100.
     """
     if resamples < 100:
-        raise InvalidInput(
-            f"Expected `resamples` to be at least 100, but got {resamples}.", "2000 is a good number."
-        )
+        raise InvalidInput(f"Expected `resamples` to be at least 100, but got {resamples}.", "2000 is a good number.")
     return np.concatenate([statistic(weights) for weights in group_weights(n_groups, resamples, seed)])
 
 
@@ -148,10 +144,7 @@ def interval_of_values(
     estimate = statistic(np.ones((1, n_groups)))[0]
     if method == "t":
         known = [scales] * count if isinstance(scales, Scale) else scales
-        return [
-            _t_interval(float(estimate[k]), values[:, k], n_groups, known[k], confidence)
-            for k in range(count)
-        ]
+        return [_t_interval(float(estimate[k]), values[:, k], n_groups, known[k], confidence) for k in range(count)]
     tails = np.tile([(1 - confidence) / 2, (1 + confidence) / 2], (count, 1))
     if method == "bca":
         tails = _bca_tails(tails, estimate, values, _leave_one_out(statistic, n_groups))
@@ -194,9 +187,7 @@ def group_sums(values: ArrayLike, groups: Integers, n_groups: int) -> Floats:
     return sums
 
 
-def confusion_statistic(
-    labels: ArrayLike, calls: ArrayLike, groups: Integers, n_groups: int
-) -> GroupStatistic:
+def confusion_statistic(labels: ArrayLike, calls: ArrayLike, groups: Integers, n_groups: int) -> GroupStatistic:
     """The ratios of a 2 x 2 table as a function of group weights.
 
     Args:
@@ -209,9 +200,7 @@ def confusion_statistic(
         Function from (R, G) to (R, 9), in the order of `CONFUSION_RATIOS`.
     """
     truth, called = as_binary(labels), as_binary(calls, "calls")
-    cells = np.stack(
-        [truth * called, (1 - truth) * (1 - called), (1 - truth) * called, truth * (1 - called)], axis=1
-    )
+    cells = np.stack([truth * called, (1 - truth) * (1 - called), (1 - truth) * called, truth * (1 - called)], axis=1)
     sums = group_sums(cells, groups, n_groups)
     return lambda weights: confusion_ratios(weights @ sums)
 
@@ -238,9 +227,7 @@ def mean_statistic(values: ArrayLike, groups: Integers, n_groups: int) -> GroupS
     return statistic
 
 
-def ranking_statistic(
-    labels: ArrayLike, scores: ArrayLike, groups: Integers, n_groups: int
-) -> GroupStatistic:
+def ranking_statistic(labels: ArrayLike, scores: ArrayLike, groups: Integers, n_groups: int) -> GroupStatistic:
     """AUROC and average precision as a function of group weights, by one walk down the sorted scores.
 
     Args:

@@ -227,9 +227,7 @@ def squared_errors(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
 
 def log_losses(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
     """The log loss's term of each row, (N,), in nats."""
-    clipped = np.clip(
-        np.asarray(probabilities, dtype=np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY
-    )
+    clipped = np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     positive = np.asarray(labels) == 1
     return np.where(positive, -np.log(clipped), -np.log1p(-clipped))
 

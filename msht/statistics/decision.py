@@ -67,9 +67,7 @@ class Subgroup:
     """Why the figures say little; empty where there are enough rows."""
 
 
-def predictive_values(
-    sensitivity: float, specificity: float, prevalence: ArrayLike | None = None
-) -> PredictiveValues:
+def predictive_values(sensitivity: float, specificity: float, prevalence: ArrayLike | None = None) -> PredictiveValues:
     """PPV and NPV by Bayes' rule at other prevalences than that of the test set.
 
     They hold where sensitivity and specificity carry over; a change of the case mix changes those too.
@@ -87,9 +85,7 @@ def predictive_values(
 
     Source: Altman and Bland (1994), BMJ 309:102.
     """
-    shares = np.atleast_1d(
-        np.linspace(0.01, 0.99, 99) if prevalence is None else np.asarray(prevalence, float)
-    )
+    shares = np.atleast_1d(np.linspace(0.01, 0.99, 99) if prevalence is None else np.asarray(prevalence, float))
     shares = as_probabilities(shares, len(shares), "prevalence")
     as_probabilities([sensitivity, specificity], 2, "sensitivity and specificity")
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -98,9 +94,7 @@ def predictive_values(
         return PredictiveValues(shares, hits / (hits + alarms), quiet / (quiet + missed))
 
 
-def decision_curve(
-    labels: ArrayLike, probabilities: ArrayLike, thresholds: ArrayLike | None = None
-) -> DecisionCurve:
+def decision_curve(labels: ArrayLike, probabilities: ArrayLike, thresholds: ArrayLike | None = None) -> DecisionCurve:
     """Net benefit over the threshold probabilities.
 
     Net benefit = TP / N - FP / N * t / (1 - t): true positives, less false positives at the price that the

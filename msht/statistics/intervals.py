@@ -171,9 +171,7 @@ def delong_interval(
     return Interval(_sigmoid(centre - reach), _sigmoid(centre + reach), confidence)
 
 
-def newcombe_auroc_interval(
-    area: float, positives: int, negatives: int, confidence: float = 0.95
-) -> Interval:
+def newcombe_auroc_interval(area: float, positives: int, negatives: int, confidence: float = 0.95) -> Interval:
     """Score interval of an AUROC from the area and the two numbers of rows alone.
 
     It also holds where every positive scores above every negative, for which DeLong and the bootstrap give an

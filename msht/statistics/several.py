@@ -89,20 +89,15 @@ def confusion_table(labels: ArrayLike, calls: ArrayLike, count: int) -> NDArray[
     return flat.reshape(count, count)
 
 
-def _check(
-    labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]
-) -> tuple[NDArray[np.int64], Floats]:
+def _check(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> tuple[NDArray[np.int64], Floats]:
     truth, table = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if truth.ndim != 1 or table.shape != (len(truth), len(classes)) or not len(truth):
         raise InvalidInput(
-            f"Expected labels (N,) and probabilities (N, {len(classes)}), but got {truth.shape} and "
-            f"{table.shape}.",
+            f"Expected labels (N,) and probabilities (N, {len(classes)}), but got {truth.shape} and {table.shape}.",
             "Give a probability for each class of each row.",
         )
     if not np.isin(truth, np.arange(len(classes))).all():
         raise InvalidInput(f"Expected labels from 0 to {len(classes) - 1}.", "Number the classes.")
     if not np.allclose(table.sum(axis=1), 1, atol=1e-4) or (table < 0).any():
-        raise InvalidInput(
-            "Expected each row of probabilities to sum to 1.", "Give probabilities, not logits."
-        )
+        raise InvalidInput("Expected each row of probabilities to sum to 1.", "Give probabilities, not logits.")
     return truth.astype(np.int64), np.clip(table, 0.0, 1.0)

@@ -234,9 +234,7 @@ def measure_scale(name: str, truth: Integers, calls: Integers, codes: Integers) 
 def _describe(value: float, interval: Interval, words: str, n_groups: int) -> Estimate:
     nothing = float("nan")
     if math.isnan(value):
-        return Estimate(
-            value, nothing, nothing, note="not defined for these rows: a class or a call is missing"
-        )
+        return Estimate(value, nothing, nothing, note="not defined for these rows: a class or a call is missing")
     if n_groups < FEWEST_GROUPS:
         note = f"no interval: {n_groups} patients, fewer than {FEWEST_GROUPS}"
         return Estimate(value, nothing, nothing, note=note)

@@ -160,9 +160,7 @@ def test_patient_intervals_cover_and_row_intervals_do_not() -> None:
         size = random.integers(5, 25, patients)
         groups = np.repeat(np.arange(patients), size)
         labels = (random.random(len(groups)) < 0.4).astype(int)
-        scores = (
-            separation * labels + random.normal(0, 0.7, patients)[groups] + random.normal(size=len(groups))
-        )
+        scores = separation * labels + random.normal(0, 0.7, patients)[groups] + random.normal(size=len(groups))
         for kind, codes in (("patients", groups), ("rows", np.arange(len(groups)))):
             count = int(codes.max()) + 1
             ratios = confusion_statistic(labels, (scores >= cut) * 1, codes, count)

@@ -23,9 +23,7 @@ from msht.statistics.classification import (
 
 PUBLISHED = ("accuracy", "sensitivity", "specificity", "ppv", "npv", "f1")
 
-counts_of_anything = st.builds(
-    ConfusionCounts, *(st.integers(min_value=0, max_value=10_000) for _ in range(4))
-)
+counts_of_anything = st.builds(ConfusionCounts, *(st.integers(min_value=0, max_value=10_000) for _ in range(4)))
 
 
 def rows_of(counts: ConfusionCounts) -> tuple[np.ndarray, np.ndarray]:
@@ -35,9 +33,7 @@ def rows_of(counts: ConfusionCounts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mirrored(counts: ConfusionCounts) -> ConfusionCounts:
-    return ConfusionCounts(
-        counts.true_negatives, counts.true_positives, counts.false_negatives, counts.false_positives
-    )
+    return ConfusionCounts(counts.true_negatives, counts.true_positives, counts.false_negatives, counts.false_positives)
 
 
 def published_rows() -> list[dict[str, str]]:
@@ -73,9 +69,7 @@ def test_every_published_split_is_reproduced_for_both_classes(shared: Path) -> N
     for split in splits:
         counts = ConfusionCounts(*(int(split[cell]) for cell in ("tp", "tn", "fp", "fn")))
         record, name = records[split["md_line"]], split["split"]
-        assert 100 * confusion_metrics(counts).accuracy == pytest.approx(
-            float(record[f"{name}_Acc"]), abs=1e-6
-        )
+        assert 100 * confusion_metrics(counts).accuracy == pytest.approx(float(record[f"{name}_Acc"]), abs=1e-6)
         for side, table in (("positive", counts), ("negative", mirrored(counts))):
             found = confusion_metrics(table)
             for column, measure in columns.items():
@@ -142,15 +136,11 @@ def test_scores_agree_with_scikit_learn_with_ties() -> None:
     random = np.random.default_rng(5)
     labels = random.integers(0, 2, 500)
     probabilities = np.round(random.random(500), 1)
-    assert area_under_roc(labels, probabilities) == pytest.approx(
-        metrics.roc_auc_score(labels, probabilities)
-    )
+    assert area_under_roc(labels, probabilities) == pytest.approx(metrics.roc_auc_score(labels, probabilities))
     assert average_precision(labels, probabilities) == pytest.approx(
         metrics.average_precision_score(labels, probabilities)
     )
-    assert brier_score(labels, probabilities) == pytest.approx(
-        metrics.brier_score_loss(labels, probabilities)
-    )
+    assert brier_score(labels, probabilities) == pytest.approx(metrics.brier_score_loss(labels, probabilities))
     assert log_loss_of(labels, probabilities) == pytest.approx(metrics.log_loss(labels, probabilities))
 
 

@@ -73,6 +73,4 @@ def test_subgroups_cover_all_rows_and_small_ones_are_marked() -> None:
     assert [row.value for row in table] == ["(missing)", "north", "south"]
     assert sum(row.summary.n_rows for row in table) == 400
     assert [bool(row.warning) for row in table] == [True, False, True]
-    assert table[1].summary.accuracy.value == pytest.approx(
-        np.mean((probabilities[:300] >= 0.5) == labels[:300])
-    )
+    assert table[1].summary.accuracy.value == pytest.approx(np.mean((probabilities[:300] >= 0.5) == labels[:300]))

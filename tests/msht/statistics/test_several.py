@@ -37,9 +37,7 @@ def test_two_classes_are_the_binary_summary() -> None:
     groups = np.arange(200) // 8
     table = np.column_stack([1 - positive, positive])
     several = one_against_rest(labels, table, ("negative", "positive"), groups=groups)
-    assert (
-        several["positive"].as_dict() == summarise(labels, positive, threshold=0.5, groups=groups).as_dict()
-    )
+    assert several["positive"].as_dict() == summarise(labels, positive, threshold=0.5, groups=groups).as_dict()
 
 
 def test_the_table_agrees_with_scikit_learn() -> None:

@@ -105,9 +105,7 @@ def test_no_error_at_all_still_gets_bounds_from_the_number_of_patients() -> None
         ([1], None),
     ],
 )
-def test_tiny_or_one_sided_cohorts_say_why_there_is_no_interval(
-    labels: list[int], groups: list | None
-) -> None:
+def test_tiny_or_one_sided_cohorts_say_why_there_is_no_interval(labels: list[int], groups: list | None) -> None:
     found = summarise(labels, np.linspace(0.2, 0.8, len(labels)), threshold=0.5, groups=groups)
     for name in MEASURES:
         estimate = getattr(found, name)

@@ -1,0 +1,107 @@
+"""Conformal sets: the quantile by hand, coverage by exchange, and the two kinds of validity."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msht.calibration.conformal import (
+    conformal_p_values,
+    conformal_quantile,
+    conformal_sets,
+    mondrian_quantiles,
+)
+from msht.errors import InvalidInput
+
+
+def cases(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    labels = (random.random(count) < 0.3).astype(int)
+    return labels, 1 / (1 + np.exp(-(random.normal(size=count) * 2 + 2 * labels - 1)))
+
+
+def test_the_quantile_is_the_corrected_rank() -> None:
+    labels, probabilities = [1] * 19, np.linspace(0.05, 0.95, 19)
+    # ceil(20 * 0.9) = 18th smallest of 1 - p.
+    assert conformal_quantile(labels, probabilities, 0.1) == pytest.approx(1 - 0.10)
+    # ceil(20 * 0.95) = 19th, the largest, in spite of rounding.
+    assert conformal_quantile(labels, probabilities, 0.05) == pytest.approx(1 - 0.05)
+
+
+def test_numpy_gives_the_same_quantile() -> None:
+    random = np.random.default_rng(1)
+    for count in (10, 57, 200):
+        labels, probabilities = cases(random, count)
+        scores = np.where(labels == 1, 1 - probabilities, probabilities)
+        level = math.ceil((count + 1) * 0.9) / count
+        expected = np.quantile(scores, level, method="inverted_cdf") if level <= 1 else 1.0
+        assert conformal_quantile(labels, probabilities, 0.1) == expected
+
+
+def test_too_few_cases_refer_everything() -> None:
+    quantile = conformal_quantile([0, 1, 1], [0.1, 0.9, 0.8], 0.05)
+    assert quantile == 1.0
+    assert conformal_sets([0.0, 0.3, 1.0], quantile).all()
+
+
+@given(st.integers(min_value=0, max_value=10_000), st.floats(min_value=0.02, max_value=0.5))
+def test_the_calibration_cases_are_covered_at_the_corrected_rate(seed: int, alpha: float) -> None:
+    labels, probabilities = cases(np.random.default_rng(seed), 60)
+    inside = conformal_sets(probabilities, conformal_quantile(labels, probabilities, alpha))
+    covered = inside[np.arange(60), labels].sum()
+    assert covered >= min(60, math.ceil(61 * (1 - alpha) - 1e-9))
+
+
+def test_relabelling_mirrors_the_sets() -> None:
+    labels, probabilities = cases(np.random.default_rng(2), 200)
+    here = mondrian_quantiles(labels, probabilities, 0.1)
+    there = mondrian_quantiles(1 - labels, 1 - probabilities, 0.1)
+    assert here == pytest.approx(there[::-1])
+    sets = conformal_sets(probabilities, here)
+    assert (sets[:, ::-1] == conformal_sets(1 - probabilities, there)).mean() > 0.99
+
+
+def test_new_cases_are_covered_overall_and_within_each_class() -> None:
+    random = np.random.default_rng(3)
+    overall, by_class = [], []
+    for _ in range(400):
+        labels, probabilities = cases(random, 1100)
+        old, new = slice(0, 100), slice(100, None)
+        rows, truth = np.arange(1000), labels[new]
+        quantile = conformal_quantile(labels[old], probabilities[old], 0.1)
+        overall.append(conformal_sets(probabilities[new], quantile)[rows, truth].mean())
+        pair = mondrian_quantiles(labels[old], probabilities[old], 0.1)
+        inside = conformal_sets(probabilities[new], pair)[rows, truth]
+        by_class.append([inside[truth == label].mean() for label in (0, 1)])
+    assert np.mean(overall) == pytest.approx(0.9 + 0.5 / 101, abs=0.01)
+    assert (np.mean(by_class, axis=0) > 0.895).all()
+    assert (np.mean(by_class, axis=0) < 0.935).all()
+
+
+def test_marginal_sets_may_fail_the_rarer_class_where_mondrian_sets_do_not() -> None:
+    random = np.random.default_rng(4)
+    labels = (random.random(20_000) < 0.1).astype(int)
+    probabilities = 1 / (1 + np.exp(-(random.normal(size=20_000) * 2 + 2 * labels - 3)))
+    positive = labels == 1
+    marginal = conformal_sets(probabilities, conformal_quantile(labels, probabilities, 0.1))
+    mondrian = conformal_sets(probabilities, mondrian_quantiles(labels, probabilities, 0.1))
+    assert marginal[positive, 1].mean() < 0.7
+    assert mondrian[positive, 1].mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_low_quantile_can_leave_a_set_empty_and_a_high_one_fill_it() -> None:
+    assert conformal_sets([0.5], 0.2).tolist() == [[False, False]]
+    assert conformal_sets([0.5], 0.6).tolist() == [[True, True]]
+    assert conformal_sets([0.9, 0.1], 0.2).tolist() == [[False, True], [True, False]]
+
+
+def test_p_values_count_the_scores_at_least_as_strange() -> None:
+    assert conformal_p_values([1.0, 2.0, 3.0], [0.0, 2.0, 9.0]) == pytest.approx([1.0, 0.75, 0.25])
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="alpha"):
+        conformal_quantile([0, 1], [0.1, 0.9], 1.0)
+    with pytest.raises(InvalidInput, match="quantiles"):
+        conformal_sets([0.5], float("inf"))
