@@ -108,9 +108,7 @@ def create_backbone(
         MissingResource: if the weights cannot be fetched.
     """
     if not timm.is_model(name):
-        raise InvalidInput(
-            f"timm has no network '{name}' to use as a backbone.", nearest(name, timm.list_models())
-        )
+        raise InvalidInput(f"timm has no network '{name}' to use as a backbone.", nearest(name, timm.list_models()))
     wanted = [2 ** (stage + 1) for stage in stages]
     indices = _pyramid_indices(name, wanted)
     try:

@@ -25,18 +25,14 @@ def check_images(images: Tensor, *, in_chans: int = 3) -> None:
         InvalidInput: if the shape, the channels or the type are others, or a value is not finite.
     """
     if images.ndim != 4:
-        raise InvalidInput(
-            f"The images have the shape {tuple(images.shape)}.", "Give (batch, channel, row, column)."
-        )
+        raise InvalidInput(f"The images have the shape {tuple(images.shape)}.", "Give (batch, channel, row, column).")
     if images.shape[1] != in_chans:
         raise InvalidInput(
             f"The images have {images.shape[1]} channels, but the network takes {in_chans}.",
             "Convert them to RGB." if in_chans == 3 else f"Give {in_chans} channels.",
         )
     if not images.is_floating_point():
-        raise InvalidInput(
-            f"The images are of type {images.dtype}.", "Scale them to [0, 1] in floating point."
-        )
+        raise InvalidInput(f"The images are of type {images.dtype}.", "Scale them to [0, 1] in floating point.")
     bad = ~torch.isfinite(images).flatten(1).all(dim=1)
     if bad.any():
         raise InvalidInput(
@@ -47,9 +43,7 @@ def check_images(images: Tensor, *, in_chans: int = 3) -> None:
 
 def checked_size(img_size: int | Sequence[int], stride: int) -> tuple[int, int]:
     """Height and width of images, after checking that they divide into tokens."""
-    height, width = (
-        (img_size, img_size) if isinstance(img_size, int) else (int(img_size[0]), int(img_size[1]))
-    )
+    height, width = (img_size, img_size) if isinstance(img_size, int) else (int(img_size[0]), int(img_size[1]))
     if height < stride or width < stride or height % stride or width % stride:
         raise InvalidInput(
             f"An image of {height} x {width} pixels does not divide into tokens of {stride} x {stride}.",

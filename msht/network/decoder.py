@@ -88,9 +88,7 @@ class PlainBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm0 = nn.LayerNorm(dim, eps=1e-6)
-        self.mhsa = MultiHeadSelfAttention(
-            dim, num_heads, qkv_bias=qkv_bias, attn_drop=attn_drop, proj_drop=proj_drop
-        )
+        self.mhsa = MultiHeadSelfAttention(dim, num_heads, qkv_bias=qkv_bias, attn_drop=attn_drop, proj_drop=proj_drop)
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.ffn1 = Mlp(dim, int(dim * mlp_ratio), drop=proj_drop)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()

@@ -16,9 +16,7 @@ from msht.errors import InvalidInput, MissingResource
 from msht.network.naming import nearest
 from msht.network.weights import read_state_dict
 
-_WAY_OUT = (
-    "Give a file with --pretrained path.safetensors, or start from random weights with --no-pretrained."
-)
+_WAY_OUT = "Give a file with --pretrained path.safetensors, or start from random weights with --no-pretrained."
 
 
 def create_network(

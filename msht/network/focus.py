@@ -47,8 +47,9 @@ class SimAM(nn.Module):
         distance = (wide - mean).square()
         positions = max(x.shape[2] * x.shape[3] - 1, 1)
         variance = distance.sum(dim=(2, 3), keepdim=True) / positions
-        energy = distance / (4 * (variance + self.regularisation)) + 0.5
-        return x * energy.sigmoid().to(x.dtype)
+        sharpness = 0.25 / (variance + self.regularisation)
+        energy = torch.addcmul(sharpness.new_full((), 0.5), distance, sharpness)
+        return x * energy.sigmoid_().to(x.dtype)
 
 
 class SqueezeExcitation(nn.Module):

@@ -142,10 +142,7 @@ class MSHT(nn.Module):
         self.feature_info = [
             {"num_chs": level.channels, "reduction": level.reduction, "module": f"backbone.{level.module}"}
             for level in levels
-        ] + [
-            {"num_chs": embed_dim, "reduction": self.stride, "module": f"decoders.{index}"}
-            for index in range(blocks)
-        ]
+        ] + [{"num_chs": embed_dim, "reduction": self.stride, "module": f"decoders.{index}"} for index in range(blocks)]
         self._stage_modules = [f"backbone.{self._module_in_backbone(level.module)}" for level in levels]
         self.init_weights(zero_init_residual=zero_init_residual)
 
@@ -226,9 +223,7 @@ class MSHT(nn.Module):
         """Public names of the layers that can be explained, with their dotted paths."""
         layers = {f"encoder_{index}": path for index, path in enumerate(self._stage_modules, start=1)}
         before = "norm1" if len(self.focus) else "norm0"
-        layers |= {
-            f"decoder_{index + 1}": f"decoders.{index}.{before}" for index in range(len(self.decoders))
-        }
+        layers |= {f"decoder_{index + 1}": f"decoders.{index}.{before}" for index in range(len(self.decoders))}
         if self.global_pool == "avg":
             layers["norm"] = "norm"
         return layers
@@ -237,8 +232,8 @@ class MSHT(nn.Module):
     def default_explanation_layer(self) -> str:
         """The layer to explain by unless another is named.
 
-        With a class token it is the paper's: the LayerNorm after the last decoder's MHSA (before it, in a plain
-        block). Behind the last attention, patch tokens no longer reach the class token and get no gradient.
+        With a class token it is the paper's: the LayerNorm after the last decoder's MHSA (in a plain block,
+        before it). Behind the last attention, patch tokens no longer reach the class token and get no gradient.
         With mean pooling every token of the last LayerNorm feeds the logits directly.
         """
         return "norm" if self.global_pool == "avg" else f"decoder_{len(self.decoders)}"

@@ -179,9 +179,7 @@ def _variant(
     settings: dict[str, Any] = {"attention": found, "focus": focus, "embed_dim": width}
     settings["mlp_ratio"] = 4.0 if hidden is None else hidden.shape[0] / width
     if focus:
-        settings["stages"] = tuple(
-            range(1, 1 + len({name.split(".")[0] for name in state if name.startswith("dec")}))
-        )
+        settings["stages"] = tuple(range(1, 1 + len({name.split(".")[0] for name in state if name.startswith("dec")})))
     else:
         depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
         settings |= {"stages": (4,), "depth": depth, "num_heads": 12}

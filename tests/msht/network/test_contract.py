@@ -108,17 +108,13 @@ def test_intermediates_are_what_feature_info_says(model: MSHT, images: torch.Ten
     assert torch.equal(last[0], expected)
 
 
-def test_features_only_prunes_what_is_not_needed(
-    form: tuple[str, dict[str, Any]], images: torch.Tensor
-) -> None:
+def test_features_only_prunes_what_is_not_needed(form: tuple[str, dict[str, Any]], images: torch.Tensor) -> None:
     name, settings = form
     settings = {key: value for key, value in settings.items() if key != "num_classes"}
     features = timm.create_model(name, features_only=True, out_indices=(0, 1), **settings).eval()
     with torch.no_grad():
         maps = features(images)
-    assert [tuple(found.shape[1:2]) for found in maps] == [
-        (count,) for count in features.feature_info.channels()
-    ]
+    assert [tuple(found.shape[1:2]) for found in maps] == [(count,) for count in features.feature_info.channels()]
 
 
 def test_layer_groups_are_ordered_from_stem_to_head(model: MSHT) -> None:
@@ -220,9 +216,7 @@ def test_last_norm_of_the_last_decoder_cannot_explain_a_class_token() -> None:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_any_pyramid_of_timm_is_a_backbone(backbone: str) -> None:
-    model = timm.create_model(
-        "msht_resnet50", backbone=backbone, img_size=64, num_classes=2, embed_dim=32, num_heads=4
-    )
+    model = timm.create_model("msht_resnet50", backbone=backbone, img_size=64, num_classes=2, embed_dim=32, num_heads=4)
     model.train()(torch.rand(2, 3, 64, 64)).sum().backward()
     assert [info["reduction"] for info in model.feature_info[:4]] == [4, 8, 16, 32]
     for path in explanation_layers(model).values():
@@ -247,9 +241,7 @@ def test_traces_without_graph_breaks(model: MSHT, images: torch.Tensor) -> None:
 
 @pytest.mark.slow
 def test_exports_for_any_batch(model: MSHT, images: torch.Tensor) -> None:
-    program = torch.export.export(
-        model, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},)
-    )
+    program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
     more = torch.cat((images, images[:1]))
     with torch.no_grad():
         torch.testing.assert_close(program.module()(more), model(more), rtol=1e-4, atol=1e-5)

@@ -15,9 +15,7 @@ QUICK = ("msht_small", "resnet50", "tnt_s_patch16_224")
 
 
 def rows(quick: tuple[str, ...] = QUICK) -> list[object]:
-    return [
-        pytest.param(row, id=row.name, marks=() if row.name in quick else pytest.mark.slow) for row in TABLE
-    ]
+    return [pytest.param(row, id=row.name, marks=() if row.name in quick else pytest.mark.slow) for row in TABLE]
 
 
 def test_the_papers_eleven_are_there_and_names_are_unique() -> None:
@@ -44,7 +42,7 @@ def test_cost_of_the_proposed_model_is_the_published_one() -> None:
 
 @pytest.mark.parametrize("row", rows())
 def test_every_network_trains_a_step_and_explains_itself(row: Counterpart) -> None:
-    """At the smallest size it takes: the loss falls along the gradient, and the named layer feels the logit."""
+    """At the smallest size it takes: finite gradients, a step, and a named layer that feels the logit."""
     torch.manual_seed(0)
     model = create_network(row.name, num_classes=2, img_size=row.smallest)
     images, labels = torch.rand(2, 3, row.smallest, row.smallest), torch.tensor([0, 1])

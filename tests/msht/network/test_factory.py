@@ -34,7 +34,7 @@ def test_weights_from_a_file_with_another_head_and_size(tmp_path: Path) -> None:
 
 
 def test_unknown_network_names_the_nearest() -> None:
-    with pytest.raises(InvalidInput, match="no network 'msht_smal'.*msht_small"):
+    with pytest.raises(InvalidInput, match=r"no network 'msht_smal'.*msht_small"):
         create_network("msht_smal", **SMALL)
 
 

@@ -75,9 +75,7 @@ def recorded_network(variant: str, seed: int) -> MSHT:
         else recorded_parameter(name, shape, seed)
         for name, shape in shapes.items()
     }
-    model.load_state_dict(
-        {name: value.clone() for name, value in from_published(state, model).items()}, assign=True
-    )
+    model.load_state_dict({name: value.clone() for name, value in from_published(state, model).items()}, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model
@@ -126,9 +124,7 @@ def test_variant_gives_the_published_logits_and_activations(variant: str) -> Non
             assert relative(found[0].flatten()[:4], numbers["head"]) < 1e-4, name
             assert relative(found[1].flatten()[-4:], numbers["tail"]) < 1e-4, name
             assert float(found.std()) == pytest.approx(numbers["std"], rel=1e-4), name
-            assert float(found.mean()) == pytest.approx(
-                numbers["mean"], rel=1e-4, abs=1e-4 * numbers["std"]
-            ), name
+            assert float(found.mean()) == pytest.approx(numbers["mean"], rel=1e-4, abs=1e-4 * numbers["std"]), name
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -159,8 +155,8 @@ def check_training_step(variant: str, golden: dict[str, Any]) -> None:
     """Loss, logits and gradient norms of one step in training mode.
 
     A bias of the keys shifts all scores of a query alike, so its gradient is zero but for rounding; such
-    norms, of 1e-8, are compared absolutely. In the direct stack the early layers' norms are only known to half
-    a percent: computed in float64, they differ that much from the recorded float32 ones.
+    norms, of 1e-8, are compared absolutely. In the direct stack the early layers' norms are only known to
+    half a percent: computed in float64, they differ that much from the recorded float32 ones.
     """
     model = recorded_network(variant, golden["seed"]).train()
     logits = model(recorded_images(golden["edge"], golden["seed"]))
@@ -171,9 +167,7 @@ def check_training_step(variant: str, golden: dict[str, Any]) -> None:
     assert relative(logits.detach(), golden["train_logits"]) < 1e-4
     names = name_map(model)
     norms = {names[name]: float(value.grad.norm()) for name, value in model.named_parameters()}
-    expected = {
-        name: norm for name, norm in golden["grad_norms"].items() if name in norms and norm is not None
-    }
+    expected = {name: norm for name, norm in golden["grad_norms"].items() if name in norms and norm is not None}
     assert len(expected) > 10
     for name, norm in expected.items():
         tolerance = 1e-2 if name.startswith("patch_embed.backbone.") else 1e-3
