@@ -58,9 +58,7 @@ def draw(random: np.random.Generator, patients: int, effect: float, by_patient: 
         labels = np.repeat((random.random(patients) < 0.5).astype(int), size)
     else:
         labels = (random.random(len(patient)) < 0.4).astype(int)
-    scores = (
-        SEPARATION * labels + random.normal(0, effect, patients)[patient] + random.normal(size=len(patient))
-    )
+    scores = SEPARATION * labels + random.normal(0, effect, patients)[patient] + random.normal(size=len(patient))
     return Cohort(labels, scores, patient)
 
 
@@ -99,9 +97,7 @@ def coverage(
 
             values = bootstrap_values(statistic, count, resamples=resamples, seed=repeat)
             scales = [behind(name, cohort, groups) for name in MEASURES]
-            methods: tuple[Method, ...] = (
-                ("t", "percentile", "bca") if kind == "patients" else ("percentile",)
-            )
+            methods: tuple[Method, ...] = ("t", "percentile", "bca") if kind == "patients" else ("percentile",)
             for how in methods:
                 method = how if kind == "patients" else "rows"
                 intervals = interval_of_values(statistic, values, count, scales, method=how)

@@ -45,9 +45,7 @@ def fit_beta(logits: ArrayLike, labels: ArrayLike, sample_weight: ArrayLike | No
     """
     truth = as_binary(labels)
     values = as_scores(logits, len(truth), "logits")
-    weights = (
-        np.ones(len(truth)) if sample_weight is None else as_scores(sample_weight, len(truth), "weights")
-    )
+    weights = np.ones(len(truth)) if sample_weight is None else as_scores(sample_weight, len(truth), "weights")
     kept = weights > 0
     if len(np.unique(truth[kept])) < 2:
         raise InvalidInput("Beta calibration cannot be fitted to one class only.", "Give both classes.")

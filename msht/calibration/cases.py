@@ -102,9 +102,7 @@ def pool_cases(
         )
     codes, unique_ids = pd.factorize(ids)
     if (codes < 0).any():
-        raise InvalidInput(
-            f"No case id at row {int(np.flatnonzero(codes < 0)[0])}.", "Every field needs a case."
-        )
+        raise InvalidInput(f"No case id at row {int(np.flatnonzero(codes < 0)[0])}.", "Every field needs a case.")
     usable = ~np.isnan(values)
     fields = np.bincount(codes, minlength=len(unique_ids))
     evaluable = np.bincount(codes[usable], minlength=len(unique_ids))

@@ -100,9 +100,7 @@ def threshold_for_sensitivity(
     return _point(truth, values, threshold, "sensitivity", target, level, allowed >= 0, words)
 
 
-def threshold_by_youden(
-    labels: ArrayLike, probabilities: ArrayLike, *, level: Level = "case"
-) -> OperatingPoint:
+def threshold_by_youden(labels: ArrayLike, probabilities: ArrayLike, *, level: Level = "case") -> OperatingPoint:
     """The threshold with the highest sensitivity + specificity - 1; the lower one on a tie.
 
     Args:

@@ -46,9 +46,7 @@ def smoothed_targets(labels: ArrayLike, sample_weight: ArrayLike | None = None) 
     return np.where(truth == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
 
-def fit_platt(
-    logits: ArrayLike, labels: ArrayLike, sample_weight: ArrayLike | None = None
-) -> PlattParameters:
+def fit_platt(logits: ArrayLike, labels: ArrayLike, sample_weight: ArrayLike | None = None) -> PlattParameters:
     """Fit slope and intercept by maximum likelihood on smoothed targets.
 
     The smoothing keeps both finite even where the logits separate the classes.
@@ -69,9 +67,7 @@ def fit_platt(
     """
     truth = as_binary(labels)
     values = as_scores(logits, len(truth), "logits")
-    weights = (
-        np.ones(len(truth)) if sample_weight is None else as_scores(sample_weight, len(truth), "weights")
-    )
+    weights = np.ones(len(truth)) if sample_weight is None else as_scores(sample_weight, len(truth), "weights")
     if len(np.unique(truth[weights > 0])) < 2:
         raise InvalidInput("Platt scaling cannot be fitted to one class only.", "Give rows of both classes.")
     design = np.column_stack([values, np.ones(len(values))])

@@ -120,9 +120,7 @@ def choose_calibrator(
     honest = np.empty(len(truth))
     for train, test in _splits(truth, codes, folds, seed + 1):
         splits = _splits(truth[train], codes[train], folds, seed)
-        inner = {
-            key: _held_out_losses(model, values[train], truth[train], splits) for key, model in models.items()
-        }
+        inner = {key: _held_out_losses(model, values[train], truth[train], splits) for key, model in models.items()}
         chosen = models[_simplest_of_the_best(inner, codes[train])[0]]
         honest[test] = _losses_on(chosen, values, truth, train, test)
     return CalibratorChoice(
@@ -200,20 +198,14 @@ def _held_out_losses(
     return losses
 
 
-def _losses_on(
-    model: BinaryCalibrator, values: Floats, truth: Integers, train: Integers, test: Integers
-) -> Floats:
+def _losses_on(model: BinaryCalibrator, values: Floats, truth: Integers, train: Integers, test: Integers) -> Floats:
     if len(np.unique(truth[train])) < 2:
-        raise InvalidInput(
-            "A fold of the calibration data has one class only.", "Use fewer folds or more patients."
-        )
+        raise InvalidInput("A fold of the calibration data has one class only.", "Use fewer folds or more patients.")
     fitted = clone(model).fit(values[train], truth[train])
     return log_losses(truth[test], fitted.predict_proba(values[test])[:, 1])
 
 
-def _simplest_of_the_best(
-    losses: Mapping[str, Floats], codes: Integers
-) -> tuple[str, dict[str, CandidateScore], str]:
+def _simplest_of_the_best(losses: Mapping[str, Floats], codes: Integers) -> tuple[str, dict[str, CandidateScore], str]:
     best = min(losses, key=lambda name: float(losses[name].mean()))
     scores = {
         name: CandidateScore(float(values.mean()), _clustered_error(values - losses[best], codes))

@@ -42,13 +42,9 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, sample_weight: ArrayLi
     """
     truth = as_binary(labels)
     values = as_scores(logits, len(truth), "logits")
-    weights = (
-        np.ones(len(truth)) if sample_weight is None else as_scores(sample_weight, len(truth), "weights")
-    )
+    weights = np.ones(len(truth)) if sample_weight is None else as_scores(sample_weight, len(truth), "weights")
     if len(np.unique(truth[weights > 0])) < 2:
-        raise InvalidInput(
-            "A temperature cannot be fitted to one class only.", "Calibrate on rows of both classes."
-        )
+        raise InvalidInput("A temperature cannot be fitted to one class only.", "Calibrate on rows of both classes.")
     separated = bool((values[truth == 1] > 0).all() and (values[truth == 0] < 0).all())
     targets = smoothed_targets(truth, weights) if separated else truth.astype(np.float64)
 

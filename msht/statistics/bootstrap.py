@@ -111,8 +111,7 @@ def effective_groups(groups: ArrayLike, selected: ArrayLike) -> float:
     return float(size.sum() ** 2 / np.sum(size**2)) if size.sum() else 0.0
 
 
-def bootstrap_values(statistic: GroupStatistic, n_groups: int, *, resamples: int = 2000, seed: int = 517) ->
-Floats:
+def bootstrap_values(statistic: GroupStatistic, n_groups: int, *, resamples: int = 2000, seed: int = 517) -> Floats:
     """The K statistics in each of R resamples of the groups, (R, K); NaN where undefined.
 
     Raises:
@@ -187,8 +186,7 @@ def group_sums(values: ArrayLike, groups: Integers, n_groups: int) -> Floats:
     return sums
 
 
-def confusion_statistic(labels: ArrayLike, calls: ArrayLike, groups: Integers, n_groups: int) ->
-GroupStatistic:
+def confusion_statistic(labels: ArrayLike, calls: ArrayLike, groups: Integers, n_groups: int) -> GroupStatistic:
     """The ratios of a 2 x 2 table as a function of group weights.
 
     Args:
@@ -228,8 +226,7 @@ def mean_statistic(values: ArrayLike, groups: Integers, n_groups: int) -> GroupS
     return statistic
 
 
-def ranking_statistic(labels: ArrayLike, scores: ArrayLike, groups: Integers, n_groups: int) ->
-GroupStatistic:
+def ranking_statistic(labels: ArrayLike, scores: ArrayLike, groups: Integers, n_groups: int) -> GroupStatistic:
     """AUROC and average precision as a function of group weights, by one walk down the sorted scores.
 
     Args:

@@ -24,9 +24,7 @@ def cases(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarr
 
 
 @given(st.integers(min_value=0, max_value=10_000), st.sampled_from([0.8, 0.9, 0.95]), st.booleans())
-def test_it_is_the_highest_threshold_within_the_corrected_misses(
-    seed: int, target: float, ties: bool
-) -> None:
+def test_it_is_the_highest_threshold_within_the_corrected_misses(seed: int, target: float, ties: bool) -> None:
     labels, probabilities = cases(np.random.default_rng(seed), 120)
     probabilities = np.round(probabilities, 1) if ties else probabilities
     point = threshold_for_sensitivity(labels, probabilities, target)

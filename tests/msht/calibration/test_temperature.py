@@ -53,9 +53,7 @@ def test_the_optimum_is_that_of_another_optimiser() -> None:
         scaled = logits * math.exp(-parameter[0])
         return float(np.mean(np.logaddexp(0, scaled) - labels * scaled))
 
-    expected = math.exp(
-        minimize(loss, [0.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-14}).x[0]
-    )
+    expected = math.exp(minimize(loss, [0.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-14}).x[0])
     assert fit_temperature(logits, labels) == pytest.approx(expected, rel=1e-5)
 
 
