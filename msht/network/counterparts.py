@@ -143,7 +143,7 @@ COUNTERPARTS: tuple[Counterpart, ...] = (
         gmacs=0.215,
         source="Howard 2019, arXiv 1905.02244",
         layer="blocks.6",
-        smallest=32,
+        smallest=64,
         in_paper=True,
     ),
     Counterpart(
