@@ -59,7 +59,7 @@ def score(
                 [
                     str(row.case),
                     str(row.call),
-                    "" if row.probability != row.probability or row.probability is None else f"{row.probability:.3f}",
+                    f"{row.probability:.3f}" if row.call != "not evaluable" else "",
                     str(row.evaluable_fields),
                     str(row.positive_fields),
                     str(row.rejected_images),

@@ -42,6 +42,8 @@ class Labels(_Part):
     given_by: Text
     unit: Text
     """What a label belongs to: an image, a cell, a patient."""
+    finding: Text | None = None
+    """What a positive call stands for in a report, as a noun phrase: "immature white cells"."""
 
 
 class DataCard(_Part):

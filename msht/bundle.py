@@ -122,7 +122,7 @@ def save_network(network: nn.Module, folder: Path) -> str:
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        save_for_hf(network, folder, safe_serialization=True)
+        save_for_hf(network, str(folder), safe_serialization=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
     return sha256_of(folder / "model.safetensors")

@@ -34,7 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary.chmod(0o666 & ~_umask())
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:

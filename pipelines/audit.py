@@ -99,11 +99,11 @@ def _blank(table: pd.DataFrame) -> Iterable[tuple[str, str, str, str]]:
 
 def _copies(table: pd.DataFrame) -> Iterable[tuple[str, str, str, str]]:
     for _, same in table[table["sha256"].notna()].groupby("sha256"):
-        first, *others = list(same.itertuples())
+        first, *others = same.to_dict("records")
         for other in others:
             kind, words = "copy", "The same file is there twice."
-            if other.label != first.label:
-                kind, words = "copy under two labels", f"One file is {first.label} and {other.label}."
-            elif "patient_id" in table and other.patient_id != first.patient_id:
+            if other["label"] != first["label"]:
+                kind, words = "copy under two labels", f"One file is {first['label']} and {other['label']}."
+            elif other.get("patient_id") != first.get("patient_id"):
                 kind, words = "copy in two patients", "One file belongs to two patients."
-            yield (kind, str(first.image), str(other.image), words)
+            yield (kind, str(first["image"]), str(other["image"]), words)

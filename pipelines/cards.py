@@ -37,5 +37,5 @@ def is_synthetic(card: DataCard) -> bool:
 
 
 def positive_means(card: DataCard) -> str:
-    """What the positive class stands for, in the card's words."""
-    return card.labels.classes.get(CLASSES[1], "what its labels call positive").rstrip(".")
+    """What a positive call stands for, in the card's words."""
+    return card.labels.finding or card.labels.classes.get(CLASSES[1], "what its labels call positive").rstrip(".")

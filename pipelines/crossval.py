@@ -108,7 +108,7 @@ def cross_validate(
             tracking.log_parameters(client, parent, flatten(chosen.model_dump(mode="json")))
             client.log_artifact(parent, str(run.recipe_file))
             tracking.log_table(client, parent, split.frame, "split.csv")
-            client.log_dict(parent, {k: v for k, v in describe_split(split).items()}, "split.json")
+            client.log_dict(parent, describe_split(split), "split.json")
             for number in range(1, split.folds + 1):
                 where = f"in fold {number} of {split.folds}"
                 if (run.fold(number) / "fold.json").is_file():

@@ -23,6 +23,9 @@ from pipelines.progress import Progress, Silent, stage
 
 METHOD = "gradcam"
 METHOD_IN_WORDS = "Grad-CAM, mean over the networks"
+PREFERRED_LAYER = "encoder_3"
+"""Third stage of the backbone. On phantoms, where the truth is known, its maps find the atypical nuclei, while those of
+the decoders and of the last norm do no better than chance (docs/explanation.md)."""
 SHOWN = 4
 PICTURE_EDGE = 480
 """Edge in px of the stored pictures: sharp at the size a page shows them."""
@@ -76,6 +79,8 @@ def explain_case(
     folder = scores / "maps" / file_name_for(case)
     chosen = deciding_fields(fields, call)
     key = {
+        "version": 1,
+        "layer": PREFERRED_LAYER,
         "bundle": bundle.digest,
         "images": list(chosen["sha256"]),
         "names": list(chosen["image"]),
@@ -97,7 +102,7 @@ def explain_case(
             raise InvalidInput(f"{row.path} changed since it was scored.", "Score it again.")
         box = crop_box(image.record.width, image.record.height, preprocessing)
         views.append(view_of(image.pixels, preprocessing))
-        crop = image.pixels[box.top : box.bottom, box.left : box.right]
+        crop: np.ndarray = image.pixels[box.top : box.bottom, box.left : box.right]
         shrinking = crop.shape[0] > PICTURE_EDGE
         crops.append(
             cv2.resize(
@@ -110,19 +115,20 @@ def explain_case(
     maps, layer = mean_maps(ensemble, np.stack(views))
     scale = shared_scale(list(maps))
     rows = []
-    for index, (row, crop, box, heat) in enumerate(zip(chosen.itertuples(), crops, boxes, maps, strict=True), start=1):
+    shown = zip(chosen.to_dict("records"), crops, boxes, maps, strict=True)
+    for index, (field, crop, box, heat) in enumerate(shown, start=1):
         large = cv2.resize(heat, (PICTURE_EDGE, PICTURE_EDGE), interpolation=cv2.INTER_LINEAR)
         write_picture(folder / f"{index}-crop.jpg", crop)
-        write_picture(folder / f"{index}-overlay.jpg", overlay(crop, large, scale=scale))
+        write_picture(folder / f"{index}-overlay.jpg", overlay(np.asarray(crop, dtype=np.uint8), large, scale=scale))
         with atomic_path(folder / f"{index}-map.npy") as temporary:
             np.save(temporary, heat, allow_pickle=False)
         rows.append(
             {
-                "image": str(row.image),
+                "image": str(field["image"]),
                 "crop": f"{index}-crop.jpg",
                 "overlay": f"{index}-overlay.jpg",
                 "crop_width": box.right - box.left,
-                "probability": float(row.probability),
+                "probability": float(field["probability"]),
             }
         )
     write_json(
@@ -145,19 +151,26 @@ def mean_maps(ensemble: Any, views: np.ndarray) -> tuple[np.ndarray, str]:
     from msht.explanation.cam import class_activation_map
 
     images = to_tensor(views, ensemble.preprocessing).to(ensemble.device)
-    maps = [class_activation_map(fold.network, images, method=METHOD, class_index=1) for fold in ensemble.folds]
-    return np.mean(maps, axis=0), layer_in_words(ensemble.folds[0].network)
+    layer = explained_layer(ensemble.folds[0].network)
+    maps = [
+        class_activation_map(fold.network, images, layer=layer, method=METHOD, class_index=1) for fold in ensemble.folds
+    ]
+    return np.mean(maps, axis=0), layer_in_words(layer)
 
 
-def layer_in_words(network: Any) -> str:
-    """The layer that a network is explained at by default, as a reader knows it."""
+def explained_layer(network: Any) -> str:
+    """The public name of the layer that reports explain a network at."""
     from msht.explanation.cam import default_layer
+    from msht.network.explain import explanation_layers
 
-    name = default_layer(network)
-    if name == "norm":
-        return "last layer norm, before the mean over the tokens"
-    kind, _, number = name.partition("_")
-    return f"decoder {number}, after its self-attention" if kind == "decoder" else name.replace("_", " ")
+    return PREFERRED_LAYER if PREFERRED_LAYER in explanation_layers(network) else default_layer(network)
+
+
+def layer_in_words(layer: str) -> str:
+    """A layer's public name as a reader knows it."""
+    kind, _, number = layer.partition("_")
+    words = {"encoder": f"backbone stage {number}", "decoder": f"decoder {number}, after its self-attention"}
+    return words.get(kind, {"norm": "the last layer norm", "last": "the last feature layer"}.get(layer, layer))
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:
@@ -177,10 +190,8 @@ def cases_of_scores(scores: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
     record = read_json(scores / "run.json", what="record of a scoring")
     if "finished" not in record:
         raise InvalidInput(f"The scoring in {scores} is unfinished.", "Call `msht score` again; it goes on.")
-    tables: Sequence[pd.DataFrame] = [
-        pd.read_parquet(scores / f"{name}.parquet") for name in ("images", "cases", "rejected")
-    ]
-    return tables[0], tables[1], tables[2], record
+    images, cases, rejected = (pd.read_parquet(scores / f"{name}.parquet") for name in ("images", "cases", "rejected"))
+    return images, cases, rejected, record
 
 
 def explain_cases(
@@ -209,8 +220,8 @@ def explain_cases(
     bundle = read_bundle(bundle_path)
     images, table, _, record = cases_of_scores(scores)
     require_same_bundle(bundle, bundle_path, record, scores)
-    wanted = [require_case(table, case, scores) for case in cases] if cases else table.to_dict("records")
-    wanted = [row for row in wanted if row["call"] != "not evaluable"]
+    names = cases or [str(case) for case in table["case"]]
+    wanted = [row for case in names if (row := require_case(table, case, scores))["call"] != "not evaluable"]
     ensemble = bundle.ensemble(choose_device(device)) if wanted else None
     made = []
     with stage(progress, "Explaining", len(wanted)) as steps:
@@ -240,5 +251,4 @@ def require_case(table: pd.DataFrame, case: str, scores: Path) -> dict[str, Any]
         close = difflib.get_close_matches(case, [str(c) for c in table["case"]], n=1, cutoff=0.5)
         mend = f"Did you mean '{close[0]}'?" if close else f"{scores / 'cases.csv'} lists them."
         raise InvalidInput(f"There is no case '{case}' in {scores}.", mend)
-    row: dict[str, Any] = rows[0]
-    return row
+    return {str(column): value for column, value in rows[0].items()}

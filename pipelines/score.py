@@ -124,7 +124,7 @@ def score_images(
     _write_twins(scores, out / "images")
     _write_twins(cases, out / "cases")
     _write_twins(refused, out / "rejected")
-    summary = {
+    summary: dict[str, Any] = {
         "images": len(scores) + len(refused),
         "scored": len(scores),
         "not_evaluable": int((~scores["evaluable"]).sum()) if len(scores) else 0,

@@ -219,8 +219,9 @@ def images_folder(table: Path, images: Path | None) -> Path:
 
 
 def declared_root(root: Path, table: Path) -> str:
-    """How a table's JSON file names the folder of images: relative where it lies below the table, so that both
-    can be moved together, else in full.
+    """How a table's JSON file names the folder of images: relative where it lies below the table, else in full.
+
+    So a cohort whose manifest lies above its images can be moved as one.
     """
     here = table.parent.resolve()
     return root.relative_to(here).as_posix() if root.is_relative_to(here) else str(root)

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning
 import torch
-from timm.optim import create_optimizer_v2
+from timm.optim._optim_factory import create_optimizer_v2
 from torch import nn
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
@@ -121,6 +121,7 @@ class RateSchedule:
         self.floor = floor
 
     def __call__(self, step: int) -> float:
+        """Share of the rate at a step, from 0."""
         if step < self.warmup:
             return 0.01 + 0.99 * step / self.warmup
         share = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -188,10 +189,8 @@ def _lay_over(data: dict[str, Any], override: str) -> None:
             raise InvalidInput(f"--set {override}: '{section}' holds a value, not settings.", "Check the name.")
     value = yaml.safe_load(text)
     if isinstance(value, str):  # YAML 1.1 reads 3e-5 as text
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     place[key] = value
 
 
