@@ -1,0 +1,1 @@
+"""Speed and coverage, measured; results lie under `results`."""
