@@ -103,7 +103,9 @@ def cross_validate(
     run.write_state(state)
     where = "before fold 1"
     try:
-        with tracking.tracked_run(client, experiment_id, out.name, tags={"msht.kind": "crossval"}) as parent:
+        with tracking.tracked_run(
+            client, experiment_id, out.name, tags={"msht.kind": "crossval"}, resumed=state.get("mlflow_run")
+        ) as parent:
             state["mlflow_run"] = parent
             tracking.log_parameters(client, parent, flatten(chosen.model_dump(mode="json")))
             client.log_artifact(parent, str(run.recipe_file))

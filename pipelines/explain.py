@@ -14,15 +14,22 @@ import pandas as pd
 
 from msht.bundle import Bundle, read_bundle
 from msht.errors import InvalidInput
-from msht.explanation.overlay import overlay, shared_scale
+from msht.explanation.overlay import overlay
 from msht.files import atomic_path, read_json, write_json
 from msht.images.preprocessing import crop_box, to_tensor, view_of
 from msht.images.reading import read_image
 from pipelines.inputs import file_name_for
 from pipelines.progress import Progress, Silent, stage
 
-METHOD = "gradcam"
-METHOD_IN_WORDS = "Grad-CAM, mean over the networks"
+METHOD = "hirescam"
+"""On phantoms the share of the map inside atypical nuclei is twice that of plain Grad-CAM (docs/explanation.md)."""
+METHODS_IN_WORDS = {
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM (Grad-CAM taken element by element)",
+    "layercam": "LayerCAM",
+    "xgradcam": "XGrad-CAM",
+}
 PREFERRED_LAYER = "encoder_3"
 """Third stage of the backbone. On phantoms, where the truth is known, its maps find the atypical nuclei, while those of
 the decoders and of the last norm do no better than chance (docs/explanation.md)."""
@@ -59,6 +66,8 @@ def explain_case(
     case: str,
     call: str,
     *,
+    method: str | None = None,
+    layer: str | None = None,
     device: str = "cpu",
     networks: Any = None,
 ) -> Maps:
@@ -70,29 +79,32 @@ def explain_case(
         fields: the case's rows of `images.parquet`.
         case: its id.
         call: of the case.
+        method: of `msht.explanation.cam.METHODS`; None: that of the maps that are there, else `METHOD`.
+        layer: public name of the layer; None: that of the maps that are there, else the one reports use.
         device: where the networks run.
         networks: an ensemble loaded before, for many cases; None: loaded here if needed.
 
     Raises:
         InvalidInput: if an image changed since it was scored.
     """
+    if method is not None and method not in METHODS_IN_WORDS:
+        raise InvalidInput(f"--method {method} is unknown.", f"Choose one of {', '.join(METHODS_IN_WORDS)}.")
     folder = scores / "maps" / file_name_for(case)
     chosen = deciding_fields(fields, call)
     key = {
-        "version": 1,
-        "layer": PREFERRED_LAYER,
         "bundle": bundle.digest,
         "images": list(chosen["sha256"]),
         "names": list(chosen["image"]),
-        "method": METHOD,
     }
     described = folder / "maps.json"
     if described.is_file():
         kept = read_json(described, what="description of the maps")
-        if kept["key"] == key:
+        same = method in (None, kept["asked"]["method"]) and layer in (None, kept["asked"]["layer"])
+        if kept["key"] == key and same:
             return Maps(folder, kept["layer"], kept["method"], kept["scale"], kept["fields"])
+    method = method or METHOD
     if chosen.empty:
-        return Maps(folder, "", METHOD_IN_WORDS, 1.0, [])
+        return Maps(folder, "", METHODS_IN_WORDS[method], 1.0, [])
     preprocessing = bundle.description.preprocessing
     ensemble = networks or bundle.ensemble(device)
     views, crops, boxes = [], [], []
@@ -112,8 +124,9 @@ def explain_case(
             )
         )
         boxes.append(box)
-    maps, layer = mean_maps(ensemble, np.stack(views))
-    scale = shared_scale(list(maps))
+    maps, shown_layer = mean_maps(ensemble, np.stack(views), method=method, layer=layer)
+    method_words = f"{METHODS_IN_WORDS[method]}, mean over {len(ensemble.folds)} networks"
+    scale = case_scale(maps)
     rows = []
     shown = zip(chosen.to_dict("records"), crops, boxes, maps, strict=True)
     for index, (field, crop, box, heat) in enumerate(shown, start=1):
@@ -133,17 +146,28 @@ def explain_case(
         )
     write_json(
         described,
-        {"key": key, "layer": layer, "method": METHOD_IN_WORDS, "scale": scale, "fields": rows},
+        {
+            "key": key,
+            "asked": {"method": method, "layer": layer},
+            "layer": shown_layer,
+            "method": method_words,
+            "scale": scale,
+            "fields": rows,
+        },
     )
-    return Maps(folder, layer, METHOD_IN_WORDS, scale, rows)
+    return Maps(folder, shown_layer, method_words, scale, rows)
 
 
-def mean_maps(ensemble: Any, views: np.ndarray) -> tuple[np.ndarray, str]:
+def mean_maps(
+    ensemble: Any, views: np.ndarray, *, method: str = METHOD, layer: str | None = None
+) -> tuple[np.ndarray, str]:
     """Mean over the networks of their maps for the positive class, and the layer in words.
 
     Args:
         ensemble: of the bundle.
         views: uint8 of shape (B, S, S, 3).
+        method: of `msht.explanation.cam.METHODS`.
+        layer: public name of the layer; None: the one that reports use.
 
     Returns:
         Maps, float32 of shape (B, S, S), not negative and not scaled, and the name of the layer.
@@ -151,11 +175,21 @@ def mean_maps(ensemble: Any, views: np.ndarray) -> tuple[np.ndarray, str]:
     from msht.explanation.cam import class_activation_map
 
     images = to_tensor(views, ensemble.preprocessing).to(ensemble.device)
-    layer = explained_layer(ensemble.folds[0].network)
+    layer = layer or explained_layer(ensemble.folds[0].network)
     maps = [
-        class_activation_map(fold.network, images, layer=layer, method=METHOD, class_index=1) for fold in ensemble.folds
+        class_activation_map(fold.network, images, layer=layer, method=method, class_index=1) for fold in ensemble.folds
     ]
     return np.mean(maps, axis=0), layer_in_words(layer)
+
+
+def case_scale(maps: np.ndarray) -> float:
+    """The evidence drawn as full in every map of a case, shape (B, S, S): the median of the fields' largest values.
+
+    The largest value of all would leave most fields blank, since gradients differ tenfold between fields that score
+    alike; values above the scale are drawn as its last colour, and the report says so. It is 1 without any evidence.
+    """
+    median = float(np.median(maps.reshape(len(maps), -1).max(axis=1)))
+    return median if median > 0 else float(maps.max()) or 1.0
 
 
 def explained_layer(network: Any) -> str:
@@ -199,6 +233,8 @@ def explain_cases(
     scores: Path,
     *,
     cases: Sequence[str] | None = None,
+    method: str = METHOD,
+    layer: str | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> list[Maps]:
@@ -208,6 +244,8 @@ def explain_cases(
         bundle_path: that scored them.
         scores: folder of the scores.
         cases: their ids; None: all that could be evaluated.
+        method: of `msht.explanation.cam.METHODS`.
+        layer: public name of the layer; None: the one that reports use.
         device: `auto`, `cpu` or `cuda`.
         progress: who listens.
 
@@ -228,7 +266,17 @@ def explain_cases(
         for row in wanted:
             fields = images[images["case"] == row["case"]]
             made.append(
-                explain_case(bundle, scores, fields, str(row["case"]), row["call"], device=device, networks=ensemble)
+                explain_case(
+                    bundle,
+                    scores,
+                    fields,
+                    str(row["case"]),
+                    row["call"],
+                    method=method,
+                    layer=layer,
+                    device=device,
+                    networks=ensemble,
+                )
             )
             steps.advance()
     return made

@@ -127,6 +127,7 @@ def build_case_report(
             method=maps.method,
             layer=maps.layer,
             high=maps.scale,
+            unit="positive evidence, arbitrary units; more is drawn as the last colour",
             colours=tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in stops),
         )
     return CaseReport(
@@ -199,7 +200,7 @@ def _field_rows(fields: pd.DataFrame, refused: pd.DataFrame) -> tuple[FieldRow, 
             width=int(field["width"]),
             height=int(field["height"]),
             orientation=ORIENTATIONS.get(int(field["orientation"]), "none"),
-            quality=tuple(filter(None, str(field["not_evaluable_because"]).split("; "))),
+            quality=tuple(filter(None, map(_flag, str(field["not_evaluable_because"]).split("; ")))),
             evaluable=bool(field["evaluable"]),
             rejected_because=None if field["evaluable"] else str(field["not_evaluable_because"]),
             logit=float(field["raw_logit"]),
@@ -215,6 +216,11 @@ def _field_rows(fields: pd.DataFrame, refused: pd.DataFrame) -> tuple[FieldRow, 
         for image in refused.to_dict("records")
     ]
     return tuple(rows)
+
+
+def _flag(reason: str) -> str:
+    """The words of a quality reason without its figures, which are in the table of images."""
+    return reason.partition(" (")[0]
 
 
 def performance_part(rows: list[dict[str, Any]], cohort: dict[str, Any], level: Any) -> Performance:

@@ -133,7 +133,7 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
         threshold=_threshold(decision),
         results=tuple(_result(row) for row in rows),
         interval_method=f"By field: {intervals_in_words(test_rows['field'])}. By case: "
-        f"{intervals_in_words(test_rows['case'])}.",
+        f"{intervals_in_words(test_rows['case'])}",
         calibration=tuple(_calibration(*s, row=_row_of(rows, s[0], s[1])) for s in sets),
         roc=tuple(_roc(*s, row=_row_of(rows, s[0], s[1])) for s in sets if len(set(s[2])) == 2),
         prevalence=tuple(
@@ -297,7 +297,7 @@ def _training(recipe: Recipe, state: dict[str, Any], training: dict[str, Any]) -
         Fact(name="Recipe", value=recipe.name),
         Fact(name="Time", value=f"{training['seconds'] / 60:.1f} min for all folds"),
         Fact(name="Hardware", value=hardware),
-        *(Fact(name=k, value=str(v)) for k, v in chosen.items()),
+        *(Fact(name=k.replace(".", ": ").replace("_", " "), value=str(v)) for k, v in chosen.items()),
     )
 
 

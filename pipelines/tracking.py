@@ -118,7 +118,11 @@ def tracked_run(
     all_tags = {"mlflow.runName": name, "mlflow.source.name": "msht", **(tags or {})}
     if parent is not None:
         all_tags["mlflow.parentRunId"] = parent
-    run_id = str(client.create_run(experiment, tags=all_tags, run_name=name).info.run_id)
+    run_id = resumed if resumed is not None and _is_known(client, resumed) else None
+    if run_id is None:
+        run_id = str(client.create_run(experiment, tags=all_tags, run_name=name).info.run_id)
+    else:
+        client.update_run(run_id, status="RUNNING")
     status = "FAILED"
     try:
         yield run_id
@@ -128,6 +132,16 @@ def tracked_run(
         raise
     finally:
         client.set_terminated(run_id, status)
+
+
+def _is_known(client: Any, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+    except MlflowException:
+        return False
+    return True
 
 
 def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> None:
