@@ -109,8 +109,17 @@ def tracked_run(
     *,
     parent: str | None = None,
     tags: Mapping[str, str] | None = None,
+    resumed: str | None = None,
 ) -> Iterator[str]:
     """An MLflow run that ends as the block does: FINISHED, FAILED or KILLED.
+
+    Args:
+        client: of `open_client`.
+        experiment: its id.
+        name: of the run.
+        parent: id of the run that this one belongs to.
+        tags: of the run.
+        resumed: id of a run to go on with; where the store does not know it, a new one is made.
 
     Yields:
         Its id.
