@@ -32,8 +32,9 @@ def measure_cost(name: str, size: int, *, num_classes: int = 2) -> Cost:
     """
     config = timm.get_pretrained_cfg(name)
     fixed: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model = timm.create_model(name, num_classes=num_classes, **fixed).eval()
-        model(torch.zeros(1, 3, size, size))
+    with torch.device("meta"), torch.no_grad():
+        model = timm.create_model(name, num_classes=num_classes, **fixed).eval()  # may run its parts, uncounted
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, 3, size, size))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Cost(parameters, counter.get_total_flops() / 2e9)

@@ -154,9 +154,10 @@ def test_every_gradient_norm_of_the_proposed_model_is_the_published_one(shared: 
 def check_training_step(variant: str, golden: dict[str, Any]) -> None:
     """Loss, logits and gradient norms of one step in training mode.
 
-    A bias of the keys shifts all scores of a query alike, so its gradient is zero but for rounding; such
-    norms, of 1e-8, are compared absolutely. In the direct stack the early layers' norms are only known to
-    half a percent: computed in float64, they differ that much from the recorded float32 ones.
+    A bias of the keys shifts all scores of a query alike, so its gradient is zero but for rounding; such norms, of
+    1e-8, are compared absolutely. Norms in the backbone, behind dozens of batch norms over two images, are only known
+    to about half a percent: the recorded float32 ones lie up to 9e-3 from the same computed in float64. Single ones
+    are held to a hundredth there, and the typical one to a thousandth.
     """
     model = recorded_network(variant, golden["seed"]).train()
     logits = model(recorded_images(golden["edge"], golden["seed"]))
@@ -170,5 +171,7 @@ def check_training_step(variant: str, golden: dict[str, Any]) -> None:
     expected = {name: norm for name, norm in golden["grad_norms"].items() if name in norms and norm is not None}
     assert len(expected) > 10
     for name, norm in expected.items():
-        tolerance = 1e-2 if name.startswith("patch_embed.backbone.") else 1e-3
+        tolerance = 1e-2 if "backbone." in name else 1e-3
         assert norms[name] == pytest.approx(norm, rel=tolerance, abs=1e-6), name
+    apart = [abs(norms[name] - norm) / norm for name, norm in expected.items() if norm > 1e-6]
+    assert np.median(apart) < 1e-3
