@@ -2,6 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+BENCHMARKS := network statistics explanation reports
 INSTALLED := $(VENV)/.installed
 
 .PHONY: install demo test test-fast check format bench clean
@@ -34,7 +35,7 @@ format: install
 	$(BIN)/ruff format .
 
 bench: install
-	set -e; for benchmark in benchmarks/[a-z]*.py; do $(BIN)/python $$benchmark; done
+	set -e; for benchmark in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$benchmark; done
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

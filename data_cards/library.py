@@ -134,9 +134,7 @@ def _one_sided(manifest: pd.DataFrame, column: str) -> tuple[str, ...]:
         return ()
     kinds = manifest.groupby(column)["label"].agg(["nunique", "first"])
     return tuple(
-        f"Every image of {column} {value} is {row['first']}."
-        for value, row in kinds.iterrows()
-        if row["nunique"] == 1
+        f"Every image of {column} {value} is {row['first']}." for value, row in kinds.iterrows() if row["nunique"] == 1
     )
 
 
@@ -150,9 +148,7 @@ def _tables(manifest: pd.DataFrame, labels: list[str]) -> str:
     if "site" in manifest.columns:
         head = f"| site | {' | '.join(labels)} |\n|---|{'---|' * len(labels)}"
         rows = [
-            f"| {site} | "
-            + " | ".join(str(int((part["label"].astype(str) == x).sum())) for x in labels)
-            + " |"
+            f"| {site} | " + " | ".join(str(int((part["label"].astype(str) == x).sum())) for x in labels) + " |"
             for site, part in manifest.groupby("site")
         ]
         parts.append("## Images by site\n\n" + head + "\n" + "\n".join(rows))

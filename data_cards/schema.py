@@ -126,9 +126,7 @@ def parse_card(text: str, *, where: str) -> DataCard:
     if not isinstance(keys, dict):
         raise InvalidInput(f"{where}: the front matter is not a table of keys.", "Write 'key: value' lines.")
     if "body" in keys:
-        raise InvalidInput(
-            f"{where}, key 'body': the Markdown is the body.", "Write it below the front matter."
-        )
+        raise InvalidInput(f"{where}, key 'body': the Markdown is the body.", "Write it below the front matter.")
     try:
         return DataCard.model_validate({**keys, "body": "\n".join(lines[end + 1 :]).strip()})
     except ValidationError as error:
@@ -151,6 +149,4 @@ def _complaint(where: str, error: ValidationError) -> InvalidInput:
     place = f"{where}, key '{key}'" if key else where
     others = error.error_count() - 1
     more = f" ({others} more)" if others else ""
-    return InvalidInput(
-        f"{place}: {said}{more}.", "See data_cards/cards/phantom.md for a card that is right."
-    )
+    return InvalidInput(f"{place}: {said}{more}.", "See data_cards/cards/phantom.md for a card that is right.")

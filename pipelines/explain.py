@@ -222,6 +222,8 @@ def cases_of_scores(scores: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
         InvalidInput: if the folder holds no finished scoring.
     """
     record = read_json(scores / "run.json", what="record of a scoring")
+    if record.get("kind") != "scores":
+        raise InvalidInput(f"{scores} holds no scores.", "Give a folder written by `msht score`.")
     if "finished" not in record:
         raise InvalidInput(f"The scoring in {scores} is unfinished.", "Call `msht score` again; it goes on.")
     images, cases, rejected = (pd.read_parquet(scores / f"{name}.parquet") for name in ("images", "cases", "rejected"))

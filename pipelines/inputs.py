@@ -122,6 +122,6 @@ def _case_of(pattern: re.Pattern[str], name: str) -> str:
 def file_name_for(text: str) -> str:
     """A file name for any text: unchanged where it is plain, else made plain and told apart by a digest."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._")[:80]
-    if plain == text:
+    if plain and plain == text:
         return plain
     return f"{plain}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:8]}".lstrip("-")

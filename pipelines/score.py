@@ -28,6 +28,7 @@ from pipelines.run_folder import now
 PART = 256
 """Images a part: what a kill can cost."""
 BATCH = 32
+KIND = "scores"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -90,6 +91,7 @@ def score_images(
         decision = override_threshold(decision, threshold)
     inputs = find_inputs(sources, case_from=case_from, images=images)
     settings = {
+        "kind": KIND,
         "bundle": {
             "path": str(bundle_path.resolve()),
             "digest": bundle.digest,
@@ -245,9 +247,9 @@ class _Parts:
         if out.exists() and not out.is_dir():
             raise InvalidInput(f"{out} is a file.", "Give a folder for the tables.")
         if out.is_dir() and any(out.iterdir()):
-            if not marker.is_file():
+            before = read_json(marker, what="record of a scoring") if marker.is_file() else {}
+            if before.get("kind") != KIND:
                 raise InvalidInput(f"{out} is not empty and holds no scores.", "Choose another folder.")
-            before = read_json(marker, what="record of a scoring")
             same = ("bundle", "threshold", "software")
             changed = [k for k in same if _without_path(before.get(k)) != _without_path(settings[k])]
             if changed:

@@ -42,9 +42,7 @@ def view(report: CaseReport, *, page_1: tuple[float, int], page_2: tuple[int, in
         "deciding": [_deciding(field, index) for index, field in enumerate(report.deciding)],
         "heat_map": _heat_map(report),
         "rejections": _rejections(report),
-        "rejected_pictures": [
-            _rejected_picture(report, index) for index in range(len(report.rejected_pictures))
-        ],
+        "rejected_pictures": [_rejected_picture(report, index) for index in range(len(report.rejected_pictures))],
         "performance": [_performance(performance) for performance in report.performance[:2]],
         "table": _table(report, rows),
         "rule": _rule(report, long_2),
@@ -67,13 +65,9 @@ def _capped(sentences: tuple[str, ...], most: int, length: int) -> list[str]:
 def _alerts(report: CaseReport, length: int) -> list[str]:
     alerts = []
     if report.synthetic:
-        alerts.append(
-            "Synthetic phantom data: the model was developed on drawn images and is unfit for patients."
-        )
+        alerts.append("Synthetic phantom data: the model was developed on drawn images and is unfit for patients.")
     if report.split_by_image:
-        alerts.append(
-            "Split by image: patients may be on both sides, and the performance below is optimistic."
-        )
+        alerts.append("Split by image: patients may be on both sides, and the performance below is optimistic.")
     if report.operating_point.overridden:
         alerts.append(
             f"The threshold was set by the user to {wording.score(report.operating_point.threshold)}; the "
@@ -215,9 +209,7 @@ def _heat_map(report: CaseReport) -> dict[str, Any] | None:
 def _rejections(report: CaseReport) -> list[dict[str, str]]:
     reasons = Counter(row.rejected_because for row in report.fields if not row.evaluable)
     ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0] or ""))
-    listed = [
-        {"reason": wording.one_line(why or "", 120), "fields": f"{number:,}"} for why, number in ranked[:8]
-    ]
+    listed = [{"reason": wording.one_line(why or "", 120), "fields": f"{number:,}"} for why, number in ranked[:8]]
     if len(ranked) > 8:
         rest = sum(number for _, number in ranked[8:])
         listed.append({"reason": "other reasons, in the full table", "fields": f"{rest:,}"})
@@ -240,9 +232,7 @@ def _rejected_picture(report: CaseReport, index: int) -> dict[str, str]:
 def _performance(performance: Performance) -> dict[str, Any]:
     counts = performance.counts
     unit = "case" if performance.level == "case" else "field"
-    basis = (
-        "held-out test set" if performance.role == "test" else "out-of-fold development data, thus optimistic"
-    )
+    basis = "held-out test set" if performance.role == "test" else "out-of-fold development data, thus optimistic"
     who = f" of {wording.count(performance.patients, 'patient')}" if performance.patients else ""
     return {
         "level": WORDS[f"by_{unit}"],
@@ -261,9 +251,7 @@ def _table(report: CaseReport, most: int) -> dict[str, Any]:
     chosen = list(report.fields)
     note = ""
     if len(chosen) > most:
-        ranked = sorted(
-            chosen, key=lambda row: -1.0 if row.probability is None else row.probability, reverse=True
-        )
+        ranked = sorted(chosen, key=lambda row: -1.0 if row.probability is None else row.probability, reverse=True)
         chosen = ranked[:most]
         note = (
             f"The {most} fields with the highest scores of {len(report.fields):,}; the full table is in "
@@ -321,9 +309,7 @@ def _rule(report: CaseReport, length: int) -> list[str]:
 
 def _model(report: CaseReport, length: int) -> list[list[str]]:
     model = report.model
-    weights = ", ".join(
-        f"{wording.one_line(w.name, 20)} {wording.digest(w.sha256)}" for w in model.weights[:10]
-    )
+    weights = ", ".join(f"{wording.one_line(w.name, 20)} {wording.digest(w.sha256)}" for w in model.weights[:10])
     if len(model.weights) > 10:
         weights += f" and {len(model.weights) - 10} more"
     rows = [

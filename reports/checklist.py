@@ -84,9 +84,7 @@ def checklist(report: ValidationReport) -> list[dict[str, Any]]:
     """Rows of the checklist: standard, item, and either the label of its section or why there is none."""
     missing = missing_sections(report)
     labels = {heading: label for label, heading in SECTIONS.items()}
-    rows: list[dict[str, Any]] = [
-        {"standard": "msht", "item": item, "label": label} for item, label in _ITEMS
-    ]
+    rows: list[dict[str, Any]] = [{"standard": "msht", "item": item, "label": label} for item, label in _ITEMS]
     for entry in report.checklist:
         label = labels.get(entry.section or "")
         row = {"standard": one_line(entry.standard, 60), "item": one_line(entry.item, 200), "label": label}

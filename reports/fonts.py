@@ -18,8 +18,7 @@ from msht.errors import MissingResource
 
 SOURCES: dict[tuple[str, str], tuple[str, ...]] = {
     ("font_source_sans_pro", "files"): tuple(
-        f"SourceSansPro-{style}.ttf"
-        for style in ("Regular", "It", "Semibold", "SemiboldIt", "Bold", "BoldIt")
+        f"SourceSansPro-{style}.ttf" for style in ("Regular", "It", "Semibold", "SemiboldIt", "Bold", "BoldIt")
     ),
     ("matplotlib", "mpl-data/fonts/ttf"): ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf"),
 }

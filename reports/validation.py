@@ -187,9 +187,7 @@ class ValidationReport(Part):
         for result in self.calibration:
             lengths = {len(result.predicted), len(result.observed), len(result.bin_counts)}
             if len(lengths) != 1:
-                raise ValueError(
-                    f"calibration '{result.name}': arrays of different lengths {sorted(lengths)}"
-                )
+                raise ValueError(f"calibration '{result.name}': arrays of different lengths {sorted(lengths)}")
         for curve in self.roc:
             if len(curve.false_positive_rate) != len(curve.sensitivity):
                 raise ValueError(f"roc '{curve.name}': arrays of different lengths")

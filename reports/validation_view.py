@@ -159,9 +159,7 @@ def _shown(estimate: Estimate, in_percent: bool) -> str:
 def _alerts(report: ValidationReport) -> list[str]:
     alerts = []
     if report.synthetic:
-        alerts.append(
-            "Synthetic phantom data: the figures say that the program works, nothing about patients."
-        )
+        alerts.append("Synthetic phantom data: the figures say that the program works, nothing about patients.")
     if report.split_by_image:
         alerts.append("Split by image: patients may be on both sides, and every figure below is optimistic.")
     return alerts + _texts(report.warnings)
@@ -202,8 +200,7 @@ def _measures(rows: list[ResultRow]) -> dict[str, Any]:
     return {
         "head": [f"{_text(row.name)}, {_BY[row.level]}" for row in rows],
         "rows": [
-            [name, *(_shown(getattr(row, field), in_percent) for row in rows)]
-            for name, field, in_percent in _MEASURES
+            [name, *(_shown(getattr(row, field), in_percent) for row in rows)] for name, field, in_percent in _MEASURES
         ],
     }
 

@@ -173,18 +173,10 @@ def _already_there(out: Path, settings: PhantomSettings, fields: list[PlannedFie
     if not any(out.iterdir()):
         return False
     if not (out / SETTINGS_FILE).is_file():
-        raise InvalidInput(
-            f"The folder {out} is not empty.", "Name a new or an empty folder for the phantom."
-        )
+        raise InvalidInput(f"The folder {out} is not empty.", "Name a new or an empty folder for the phantom.")
     found = read_json(out / SETTINGS_FILE, what="settings of a phantom")
-    if (
-        not isinstance(found, dict)
-        or found.get("settings") != asdict(settings)
-        or found.get("generator") != GENERATOR
-    ):
-        raise InvalidInput(
-            f"{out} holds a phantom made with other settings.", "Remove it or name another folder."
-        )
+    if not isinstance(found, dict) or found.get("settings") != asdict(settings) or found.get("generator") != GENERATOR:
+        raise InvalidInput(f"{out} holds a phantom made with other settings.", "Remove it or name another folder.")
     missing = [path for field in fields for path in field.paths if not (out / path).is_file()]
     if missing or not (out / MANIFEST_FILE).is_file():
         first = missing[0] if missing else MANIFEST_FILE

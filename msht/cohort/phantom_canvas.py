@@ -90,16 +90,12 @@ class Canvas:
         if shape.amplitudes:
             theta = np.arctan2(v, u)
             outline = np.ones_like(theta)
-            for order, (amplitude, phase) in enumerate(
-                zip(shape.amplitudes, shape.phases, strict=True), start=2
-            ):
+            for order, (amplitude, phase) in enumerate(zip(shape.amplitudes, shape.phases, strict=True), start=2):
                 outline += np.float32(amplitude) * np.cos(order * theta + np.float32(phase))
         depth = 1 - distance / (shape.radius * outline)
         edge = max(softness, 1 / self.scale)
         coverage = np.clip(depth * (shape.radius / edge) + 0.5, 0, 1)
-        return Patch(
-            slice(top, bottom), slice(left, right), depth.astype(np.float32), coverage.astype(np.float32)
-        )
+        return Patch(slice(top, bottom), slice(left, right), depth.astype(np.float32), coverage.astype(np.float32))
 
     def cloud(self, rng: Generator, grain: float, stretch: float = 1.0) -> Map:
         """Smooth noise of about zero mean and unit variance, `(height, width)`.
@@ -115,9 +111,7 @@ class Canvas:
         ys, xs = self.scale * grain, self.scale * grain * stretch
         matrix = np.array([[xs, 0, -1.5 * xs], [0, ys, -1.5 * ys]], np.float32)
         flags = cv2.INTER_CUBIC if grain * self.scale >= 1 else cv2.INTER_LINEAR
-        warped = cv2.warpAffine(
-            grid, matrix, (self.width, self.height), flags=flags, borderMode=cv2.BORDER_REFLECT
-        )
+        warped = cv2.warpAffine(grid, matrix, (self.width, self.height), flags=flags, borderMode=cv2.BORDER_REFLECT)
         return np.asarray(warped, dtype=np.float32) * np.float32(1.3)
 
     def _range(self, centre: float, margin: float, size: int) -> tuple[int, int]:
@@ -133,6 +127,4 @@ def lobed(
     orders = np.arange(2, 7)
     amplitudes = rng.normal(0, 1, len(orders)) * roughness / (orders - 1) ** 0.7
     phases = rng.uniform(0, 2 * np.pi, len(orders))
-    return Shape(
-        float(x), float(y), float(radius), float(elongation), float(angle), tuple(amplitudes), tuple(phases)
-    )
+    return Shape(float(x), float(y), float(radius), float(elongation), float(angle), tuple(amplitudes), tuple(phases))

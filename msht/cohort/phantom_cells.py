@@ -222,10 +222,7 @@ def _settle(
             shape=shape,
             roughness=roughness,
             atypical=manner.atypical,
-            cytoplasm_radius=radius
-            * manner.cytoplasm
-            / np.sqrt(manner.packing)
-            * float(rng.uniform(1.0, 1.12)),
+            cytoplasm_radius=radius * manner.cytoplasm / np.sqrt(manner.packing) * float(rng.uniform(1.0, 1.12)),
             single=single,
             clumping=manner.clumping * float(rng.uniform(0.7, 1.3)),
             # Large nuclei have less edge and more overlap: paler chromatin keeps them as dark on the whole.
@@ -256,9 +253,7 @@ def _darts(rng: Generator, field_width: float) -> NDArray[np.float64]:
 
 
 def _within(points: NDArray[np.float64], field_width: float) -> NDArray[np.float64]:
-    inside = (points > -12).all(axis=1) & (points < np.array([field_width + 12, FIELD_HEIGHT + 12])).all(
-        axis=1
-    )
+    inside = (points > -12).all(axis=1) & (points < np.array([field_width + 12, FIELD_HEIGHT + 12])).all(axis=1)
     return points[inside]
 
 

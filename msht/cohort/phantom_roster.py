@@ -48,9 +48,7 @@ def plan_cohort(settings: PhantomSettings) -> list[PlannedField]:
     """Every field of the cohort, by patient and number."""
     rng = np.random.default_rng(SeedSequence(settings.seed, spawn_key=(2,)))
     # Rounds over the sites are benign and malignant by turns, so that both are at every site; then shuffled.
-    kinds = [
-        (place % settings.sites, bool(place // settings.sites % 2)) for place in range(settings.patients)
-    ]
+    kinds = [(place % settings.sites, bool(place // settings.sites % 2)) for place in range(settings.patients)]
     if not any(malignant for _, malignant in kinds):
         kinds[-1] = (kinds[-1][0], True)
     order = rng.permutation(settings.patients)

@@ -41,9 +41,7 @@ def paint_surroundings(rng: Generator, canvas: Canvas, appearance: Appearance, c
     red, mucus_rng, leukocytes, debris, holes = rng.spawn(5)
     red_cells = _red_cells(red, canvas, appearance) * (1 - 0.88 * cells)
     mucus = _mucus(mucus_rng, canvas) * (1 - 0.7 * cells)
-    film = appearance.film * np.clip(
-        1 + 0.5 * canvas.cloud(mucus_rng, 90) + 0.18 * canvas.cloud(mucus_rng, 5), 0, 3
-    )
+    film = appearance.film * np.clip(1 + 0.5 * canvas.cloud(mucus_rng, 90) + 0.18 * canvas.cloud(mucus_rng, 5), 0, 3)
     nuclear = np.maximum(_neutrophils(leukocytes, canvas), _strands(leukocytes, canvas) * (1 - cells))
     nuclear = np.maximum(nuclear, _granules(debris, canvas, appearance.granules))
     return Surroundings(
@@ -76,9 +74,7 @@ def _red_cells(rng: Generator, canvas: Canvas, appearance: Appearance) -> Map:
     confluent = rng.uniform() < 0.4
     for x, y in centres:
         size = radius * rng.normal(1, 0.06)
-        cell = lobed(
-            rng, x, y, size, elongation=rng.uniform(1, 1.25), angle=rng.uniform(0, np.pi), roughness=0.025
-        )
+        cell = lobed(rng, x, y, size, elongation=rng.uniform(1, 1.25), angle=rng.uniform(0, np.pi), roughness=0.025)
         patch = canvas.patch(cell, softness=2.0)
         if patch is None:
             continue
@@ -86,9 +82,7 @@ def _red_cells(rng: Generator, canvas: Canvas, appearance: Appearance) -> Map:
         depth = np.clip(patch.depth, 0, 1)
         pale = (1 - style) * 0.75 * np.exp(-(((1 - depth) / 0.42) ** 4))
         body = patch.coverage * (0.85 - pale)
-        outline = (
-            (0.15 + 0.55 * style) * np.exp(-(((depth - 0.09) * size / 1.5) ** 2)) * (patch.depth > -0.05)
-        )
+        outline = (0.15 + 0.55 * style) * np.exp(-(((depth - 0.09) * size / 1.5) ** 2)) * (patch.depth > -0.05)
         density[where] = np.maximum(density[where], body) + 0.10 * np.minimum(density[where], body)
         lines[where] = np.maximum(lines[where], outline)
     if confluent:
@@ -108,14 +102,10 @@ def _mucus(rng: Generator, canvas: Canvas) -> Map:
         return canvas.blank()
     rotation = cv2.getRotationMatrix2D((canvas.width / 2, canvas.height / 2), turn, 1.0)
     size = (canvas.width, canvas.height)
-    streaks = np.asarray(
-        cv2.warpAffine(streaks, rotation, size, borderMode=cv2.BORDER_REFLECT_101), np.float32
-    )
+    streaks = np.asarray(cv2.warpAffine(streaks, rotation, size, borderMode=cv2.BORDER_REFLECT_101), np.float32)
     ridges = np.exp(-((fold / 0.22) ** 2))
     body = np.clip(veil - 0.35, 0, 1) * 1.3
-    return np.asarray(
-        strength * np.clip(body, 0, 1) * (0.7 + 0.25 * streaks + 0.8 * ridges), np.float32
-    ).clip(0)
+    return np.asarray(strength * np.clip(body, 0, 1) * (0.7 + 0.25 * streaks + 0.8 * ridges), np.float32).clip(0)
 
 
 def _neutrophils(rng: Generator, canvas: Canvas) -> Map:
@@ -186,26 +176,18 @@ def _vacuoles(rng: Generator, canvas: Canvas) -> Map:
     return holes
 
 
-def _thread(
-    rng: Generator, canvas: Canvas, target: np.ndarray, *, length: int, step: float, thickness: float
-) -> None:
+def _thread(rng: Generator, canvas: Canvas, target: np.ndarray, *, length: int, step: float, thickness: float) -> None:
     start = rng.uniform((0, 0), (canvas.field_width, FIELD_HEIGHT))
     turns = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.4, length))
     points = start + np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1) * step, axis=0)
     fixed = np.rint(points * canvas.scale * 16).astype(np.int32).reshape(-1, 1, 2)
-    cv2.polylines(
-        target, [fixed], False, 255, max(1, round(thickness * canvas.scale)), lineType=cv2.LINE_AA, shift=4
-    )
+    cv2.polylines(target, [fixed], False, 255, max(1, round(thickness * canvas.scale)), lineType=cv2.LINE_AA, shift=4)
 
 
 def _disc(canvas: Canvas, target: np.ndarray, x: float, y: float, radius: float) -> None:
     centre = (round(x * canvas.scale * 16), round(y * canvas.scale * 16))
-    cv2.circle(
-        target, centre, max(8, round(radius * canvas.scale * 16)), 255, -1, lineType=cv2.LINE_AA, shift=4
-    )
+    cv2.circle(target, centre, max(8, round(radius * canvas.scale * 16)), 255, -1, lineType=cv2.LINE_AA, shift=4)
 
 
 def _soften(canvas: Canvas, drawn: np.ndarray, sigma: float) -> Map:
-    return np.asarray(
-        cv2.GaussianBlur(drawn.astype(np.float32) / 255, (0, 0), sigma * canvas.scale), np.float32
-    )
+    return np.asarray(cv2.GaussianBlur(drawn.astype(np.float32) / 255, (0, 0), sigma * canvas.scale), np.float32)

@@ -206,7 +206,7 @@ def _fold_indices(
             )
     else:
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return [held_out for _, held_out in splitter.split(frame, labels, groups)]
+    return [held_out for _, held_out in splitter.split(frame, labels, groups if grouped_by else None)]
 
 
 def check_split(split: Split) -> None:

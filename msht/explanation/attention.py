@@ -99,9 +99,7 @@ def rollout(layers: Sequence[Weights]) -> Weights:
     return np.asarray(flow, dtype=np.float32)
 
 
-def attention_distance(
-    weights: Weights, grid: tuple[int, int], prefix: int, *, pitch: float = 1.0
-) -> Weights:
+def attention_distance(weights: Weights, grid: tuple[int, int], prefix: int, *, pitch: float = 1.0) -> Weights:
     """Mean distance over which each head attends from patch to patch.
 
     Args:

@@ -35,12 +35,10 @@ class _RawScale(BaseCAM):  # type: ignore[misc, unused-ignore]
         # A layer that the answer does not depend on gets no gradient at all; its evidence is zero.
         gradients = recorded.gradients or [torch.zeros_like(map_) for map_ in recorded.activations]
         return [
-            self.get_cam_image(
-                input_tensor, layer, targets, activation.numpy(), gradient.numpy(), eigen_smooth
-            )[:, None]
-            for layer, activation, gradient in zip(
-                self.target_layers, recorded.activations, gradients, strict=True
-            )
+            self.get_cam_image(input_tensor, layer, targets, activation.numpy(), gradient.numpy(), eigen_smooth)[
+                :, None
+            ]
+            for layer, activation, gradient in zip(self.target_layers, recorded.activations, gradients, strict=True)
         ]
 
     def aggregate_multi_layers(self, cam_per_target_layer: list[Any]) -> Any:
@@ -110,9 +108,7 @@ def raw_class_activation_map(
 ) -> Maps:
     """As `class_activation_map`, at the layer's own resolution and with its sign, shape (B, h, w)."""
     if method not in METHODS:
-        raise InvalidInput(
-            f"There is no explanation method '{method}'.", f"Choose one of {', '.join(METHODS)}."
-        )
+        raise InvalidInput(f"There is no explanation method '{method}'.", f"Choose one of {', '.join(METHODS)}.")
     eager = network._orig_mod if hasattr(network, "_orig_mod") else network  # torch.compile drops hooks
     assert isinstance(eager, nn.Module)
     path = layer_path(eager, layer)
@@ -138,9 +134,7 @@ def layer_path(network: nn.Module, layer: str | None) -> str:
     layers = explanation_layers(network)
     name = layer if layer is not None else default_layer(network)
     if name not in layers:
-        raise InvalidInput(
-            f"This network has no layer '{name}' to explain.", f"Choose one of {', '.join(layers)}."
-        )
+        raise InvalidInput(f"This network has no layer '{name}' to explain.", f"Choose one of {', '.join(layers)}.")
     return layers[name]
 
 

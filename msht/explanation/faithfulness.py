@@ -43,9 +43,7 @@ class Curve:
         return float(np.trapezoid(self.scores, self.shares))
 
 
-def deletion(
-    score: Score, image: torch.Tensor, evidence: Map, *, steps: int = 20, fill: Fill = "blur"
-) -> Curve:
+def deletion(score: Score, image: torch.Tensor, evidence: Map, *, steps: int = 20, fill: Fill = "blur") -> Curve:
     """Take pixels away, those with most evidence first; for a true map the score falls early.
 
     Args:
@@ -63,9 +61,7 @@ def deletion(
     return Curve(np.linspace(0.0, 1.0, steps + 1), _scores(score, changed))
 
 
-def insertion(
-    score: Score, image: torch.Tensor, evidence: Map, *, steps: int = 20, fill: Fill = "blur"
-) -> Curve:
+def insertion(score: Score, image: torch.Tensor, evidence: Map, *, steps: int = 20, fill: Fill = "blur") -> Curve:
     """Bring pixels back into an emptied image, most evidence first; for a true map the score rises early.
 
     Arguments and source as `deletion`.

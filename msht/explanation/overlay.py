@@ -16,9 +16,7 @@ Pixels = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.floating]
 
 _LOOKUP: Pixels = np.asarray(
-    cv2.cvtColor(
-        cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB
-    ),
+    cv2.cvtColor(cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB),
     dtype=np.uint8,
 ).reshape(256, 3)
 

@@ -89,9 +89,7 @@ def flat_field(pixels: Pixels) -> Pixels:
         spread = 1.4826 * np.median(np.abs(residual[clear] - np.median(residual[clear])))
         clear = clear & (np.abs(residual) <= 2.5 * max(float(spread), 0.005))
     shade = np.exp(terms @ weights).reshape(small.shape[:2])
-    full = cv2.resize(
-        (shade / shade.mean()).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    full = cv2.resize((shade / shade.mean()).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(np.rint(pixels / full[..., None]), 0, 255).astype(np.uint8)
 
 
@@ -196,9 +194,7 @@ def macenko(pixels: Pixels, target: StainMatrix) -> Pixels:
     if source is None:
         return pixels.copy()
     density = _density(pixels).reshape(-1, 3)
-    concentrations, *_ = np.linalg.lstsq(
-        np.stack([source.first, source.second], axis=1), density.T, rcond=None
-    )
+    concentrations, *_ = np.linalg.lstsq(np.stack([source.first, source.second], axis=1), density.T, rcond=None)
     concentrations *= (np.array(target.strong) / np.array(source.strong))[:, None]
     repainted = _TRANSMITTED * np.exp(-np.stack([target.first, target.second], axis=1) @ concentrations)
     return np.clip(np.rint(repainted.T.reshape(pixels.shape) - 1), 0, 255).astype(np.uint8)

@@ -154,13 +154,9 @@ class QualityGate(BaseModel):
             value = getattr(quality, name)
             low_words, high_words = _SIDES[name]
             if limits.low is not None and value < limits.low:
-                reasons.append(
-                    f"{low_words} ({name.replace('_', ' ')} {value:.3g}, usual from {limits.low:.3g})"
-                )
+                reasons.append(f"{low_words} ({name.replace('_', ' ')} {value:.3g}, usual from {limits.low:.3g})")
             elif limits.high is not None and value > limits.high:
-                reasons.append(
-                    f"{high_words} ({name.replace('_', ' ')} {value:.3g}, usual up to {limits.high:.3g})"
-                )
+                reasons.append(f"{high_words} ({name.replace('_', ' ')} {value:.3g}, usual up to {limits.high:.3g})")
         return reasons
 
 

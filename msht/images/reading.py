@@ -132,9 +132,7 @@ def read_image(path: Path, *, max_pixels: int = 200_000_000) -> DecodedImage:
         data = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UnreadableImage(
-            f"{path} cannot be opened: {reason}.", "Check the path and its rights."
-        ) from error
+        raise UnreadableImage(f"{path} cannot be opened: {reason}.", "Check the path and its rights.") from error
     return decode_image(data, path, max_pixels=max_pixels)
 
 
@@ -195,9 +193,7 @@ def _open(data: bytes, path: Path, max_pixels: int) -> Image.Image:
     except Exception as error:  # a TIFF whose directory is broken tells so only when asked
         raise _damaged(path, error) from error
     if width * height > max_pixels:
-        raise _too_large(
-            path, f"{width} x {height} px, {width * height:,} in all; the limit is {max_pixels:,}"
-        )
+        raise _too_large(path, f"{width} x {height} px, {width * height:,} in all; the limit is {max_pixels:,}")
     if frames != 1:
         raise UnreadableImage(
             f"{path} holds {frames} frames or pages; which of them is the field cannot be known.",
@@ -266,9 +262,7 @@ def _to_srgb(image: Image.Image, bits: int, path: Path) -> tuple[Image.Image, li
         if words:
             done.append(words)
     if image.mode != "RGB":
-        done.append(
-            {"L": "grey repeated in three channels"}.get(image.mode, f"{image.mode} converted to RGB")
-        )
+        done.append({"L": "grey repeated in three channels"}.get(image.mode, f"{image.mode} converted to RGB"))
         image = image.convert("RGB")
     return image, done
 

@@ -29,6 +29,8 @@ from msht.network.logits import binary_logit, pooled_and_logits
 from msht.training.module import FieldClassifier
 from msht.training.recipe import Recipe
 
+MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
 
 @dataclass(frozen=True)
 class FoldResult:
@@ -102,6 +104,7 @@ def train_fold(
         pretrained=_pretrained(recipe),
         **recipe.network.options,
     )
+    network.to(memory_format=MEMORY_FORMATS[recipe.training.memory_format])
     augmenter = Augmenter(recipe.augmentation, store.source_preprocessing, seed=seed)
     train_set = TrainingFields(store, list(training["image"]), labels_of(training).tolist(), augmenter)
     batch = min(recipe.training.batch_size, len(train_set))
@@ -148,7 +151,7 @@ def train_fold(
     network.eval().to(device)
     logits, features = score_fields(network, validation, device)
     return FoldResult(
-        network=network.cpu(),
+        network=network.cpu().to(memory_format=torch.contiguous_format),
         logits=logits,
         features=features,
         history=pd.DataFrame(watch.rows),

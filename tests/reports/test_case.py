@@ -70,9 +70,7 @@ def test_page_1_gives_the_call_with_its_score_threshold_and_the_2_by_2_table(
     assert "21 Nov 2026, 14:05 (UTC+01:00)" in first
 
 
-def test_page_2_holds_fields_rule_model_limits_and_the_human_block(
-    make_case: MakeCase, tmp_path: Path
-) -> None:
+def test_page_2_holds_fields_rule_model_limits_and_the_human_block(make_case: MakeCase, tmp_path: Path) -> None:
     report = make_case()
     _, second = set_pages(report, tmp_path)
     for row in report.fields:
@@ -125,9 +123,7 @@ def test_a_case_that_cannot_be_evaluated_has_reasons_and_no_call(make_case: Make
     assert "threshold of" not in first
 
 
-def test_an_indeterminate_case_says_that_neither_call_can_be_ruled_out(
-    make_case: MakeCase, tmp_path: Path
-) -> None:
+def test_an_indeterminate_case_says_that_neither_call_can_be_ruled_out(make_case: MakeCase, tmp_path: Path) -> None:
     both = Conformal(classes=("negative", "positive"), error=0.1, positive_from=0.3, negative_up_to=0.6)
     report = make_case(call="indeterminate", score=CaseScore(probability=0.45, logit=0.1), conformal=both)
     first, _ = set_pages(report, tmp_path)
@@ -164,9 +160,7 @@ def test_the_report_never_says_what_it_must_not(make_case: MakeCase, tmp_path: P
     text = " ".join(set_pages(report, tmp_path)).lower()
     for phrase in ("papanicolaou", "who category", "cancer", "excluded", "treatment", "surgery", "benign"):
         assert phrase not in text
-    assert text.count("risk") == text.count("it is not this patient’s risk") + text.count(
-        "not this patient's risk"
-    )
+    assert text.count("risk") == text.count("it is not this patient’s risk") + text.count("not this patient's risk")
     assert not re.search(r"(?<!no )proof", text)
 
 
@@ -204,9 +198,7 @@ def test_what_a_user_types_is_text_and_never_markup(
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1, max_size=300))
-def test_any_text_is_set_on_two_pages_or_refused_by_name(
-    make_case: MakeCase, tmp_path: Path, text: str
-) -> None:
+def test_any_text_is_set_on_two_pages_or_refused_by_name(make_case: MakeCase, tmp_path: Path, text: str) -> None:
     report = make_case(entered=(Fact(name="Note", value=text),), deciding=())
     try:
         assert len(set_pages(report, tmp_path)) == 2
@@ -267,9 +259,7 @@ def test_equal_input_gives_equal_bytes_and_another_time_does_not(make_case: Make
     assert write_case_report(later, tmp_path / "later.pdf").read_bytes() != one
 
 
-def test_pdf_declares_archival_and_accessible_and_every_figure_has_words(
-    make_case: MakeCase, tmp_path: Path
-) -> None:
+def test_pdf_declares_archival_and_accessible_and_every_figure_has_words(make_case: MakeCase, tmp_path: Path) -> None:
     reader = PdfReader(write_case_report(make_case(), tmp_path / "case.pdf"))
     assert reader.xmp_metadata is not None
     packet = reader.xmp_metadata.stream.get_data().decode()

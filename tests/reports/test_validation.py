@@ -82,9 +82,7 @@ def make_validation() -> MakeValidation:
                 duplicates="No near-duplicates among 240 fields.",
                 split_digest="ab" * 32,
             ),
-            "choices": (
-                Choice(what="Operating point", data="out-of-fold cases", rule="sensitivity of 95 %"),
-            ),
+            "choices": (Choice(what="Operating point", data="out-of-fold cases", rule="sensitivity of 95 %"),),
             "preprocessing": (Fact(name="Crop", value="700 px"),),
             "architecture": (Fact(name="Network", value="MSHT-small"),),
             "training": (Fact(name="Seed", value="517"),),
@@ -146,9 +144,7 @@ def every_section(pictures: tuple[Path, Path]) -> dict[str, Any]:
             ),
         ),
         "distributions": (
-            ScoreDistribution(
-                name="Test", level="field", negative=(0.1, 0.2), positive=(0.8, 0.9), threshold=0.41
-            ),
+            ScoreDistribution(name="Test", level="field", negative=(0.1, 0.2), positive=(0.8, 0.9), threshold=0.41),
         ),
         "subgroups": (
             SubgroupRow(
@@ -173,16 +169,10 @@ def every_section(pictures: tuple[Path, Path]) -> dict[str, Any]:
             ),
         ),
         "deferral": DeferralCurve(deferred=(0, 0.5), error=(0.06, 0.01)),
-        "explanation_checks": (
-            ExplanationCheck(check="Pointing game", method="Grad-CAM", result="0.71", passed=True),
-        ),
-        "failures": (
-            Failure(name="field-9.jpg", truth="positive", probability=0.2, crop=crop, overlay=overlay),
-        ),
+        "explanation_checks": (ExplanationCheck(check="Pointing game", method="Grad-CAM", result="0.71", passed=True),),
+        "failures": (Failure(name="field-9.jpg", truth="positive", probability=0.2, crop=crop, overlay=overlay),),
         "comparisons": (
-            Comparison(
-                against="ResNet-18", measure="AUROC", difference=around(0.01), p_value=0.2, test="DeLong"
-            ),
+            Comparison(against="ResNet-18", measure="AUROC", difference=around(0.01), p_value=0.2, test="DeLong"),
         ),
     }
 
@@ -192,9 +182,7 @@ def text_of(report: ValidationReport, folder: Path) -> list[str]:
     return [" ".join(page.extract_text().replace("\u00a0", " ").split()) for page in reader.pages]
 
 
-def test_every_figure_is_printed_with_its_interval_and_n(
-    make_validation: MakeValidation, tmp_path: Path
-) -> None:
+def test_every_figure_is_printed_with_its_interval_and_n(make_validation: MakeValidation, tmp_path: Path) -> None:
     text = " ".join(text_of(make_validation(), tmp_path))
     assert "95 % percentile bootstrap over patients" in text
     assert "Sensitivity 90.0 % (88.0 to 91.0)" in text
@@ -219,9 +207,7 @@ def test_every_section_is_printed_when_given_and_found_by_its_page(
 ) -> None:
     pages = text_of(make_validation(**every_section), tmp_path)
     assert "not available" not in " ".join(pages)
-    rows = re.findall(
-        r"(Robustness to image quality|Analysis of errors) ([A-Z][a-z ]+) (\d+)", " ".join(pages)
-    )
+    rows = re.findall(r"(Robustness to image quality|Analysis of errors) ([A-Z][a-z ]+) (\d+)", " ".join(pages))
     assert len(rows) == 2
     for _, heading, page in rows:
         assert heading in pages[int(page) - 1]
@@ -241,9 +227,7 @@ def test_a_split_by_image_is_printed_on_page_1(make_validation: MakeValidation, 
     assert "patients may be on both sides" in text_of(make_validation(split_by_image=True), tmp_path)[0]
 
 
-def test_the_data_card_keeps_headings_lists_and_paragraphs(
-    make_validation: MakeValidation, tmp_path: Path
-) -> None:
+def test_the_data_card_keeps_headings_lists_and_paragraphs(make_validation: MakeValidation, tmp_path: Path) -> None:
     text = " ".join(text_of(make_validation(), tmp_path))
     assert "Phantoms Drawn fields of cells." in text
     assert "two stains, three sites" in text

@@ -20,9 +20,7 @@ def test_a_score_is_never_rounded_to_certainty(value: float) -> None:
     ("value", "beside", "shown"),
     [(0.41, 0.41, "0.41"), (0.412, 0.409, "0.412"), (0.873, 0.41, "0.87"), (0.9999, 0.41, ">0.99")],
 )
-def test_a_score_never_looks_equal_to_a_threshold_that_it_is_not(
-    value: float, beside: float, shown: str
-) -> None:
+def test_a_score_never_looks_equal_to_a_threshold_that_it_is_not(value: float, beside: float, shown: str) -> None:
     assert wording.score(value, beside) == shown
 
 

@@ -30,9 +30,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 def digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_every_row_has_an_image_and_a_mask_of_the_size_asked_for(cohort: Path) -> None:
@@ -102,9 +100,7 @@ def test_the_number_of_workers_changes_no_byte(cohort: Path, tmp_path: Path) -> 
 def test_another_seed_gives_other_images(cohort: Path, tmp_path: Path) -> None:
     few = {**SMALL, "patients": 2, "fields_per_patient": 2}
     other = digests(make_phantom(tmp_path / "other", **few, seed=518, workers=1).folder)
-    assert not set(other.values()) & {
-        digest for name, digest in digests(cohort).items() if name.startswith("images")
-    }
+    assert not set(other.values()) & {digest for name, digest in digests(cohort).items() if name.startswith("images")}
 
 
 def test_the_settings_are_written_beside_the_images(cohort: Path) -> None:
@@ -188,9 +184,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("workers", 0),
     ],
 )
-def test_impossible_numbers_are_refused_before_anything_is_written(
-    tmp_path: Path, argument: str, value: int
-) -> None:
+def test_impossible_numbers_are_refused_before_anything_is_written(tmp_path: Path, argument: str, value: int) -> None:
     with pytest.raises(InvalidInput, match=str(value)):
         make_phantom(tmp_path / "cohort", **{**SMALL, argument: value})
     assert not list(tmp_path.iterdir())

@@ -11,9 +11,7 @@ def fields(positive: bool, count: int = 12) -> list:
     for patient in range(count):
         appearance = patient_appearance(517, patient, patient % 3)
         drawn.append(
-            render_field(
-                appearance, positive=positive, width=128, height=96, seed=field_seed(517, patient, 0)
-            )
+            render_field(appearance, positive=positive, width=128, height=96, seed=field_seed(517, patient, 0))
         )
     return drawn
 

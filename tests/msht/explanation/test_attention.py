@@ -75,9 +75,7 @@ def test_distance_is_zero_for_self_attention_of_each_patch_and_known_for_even_at
     own = np.broadcast_to(np.eye(4, dtype=np.float32), (1, 2, 4, 4))
     np.testing.assert_allclose(attention_distance(own, (2, 2), 0), 0.0)
     even = np.full((1, 2, 4, 4), 0.25, np.float32)
-    np.testing.assert_allclose(
-        attention_distance(even, (2, 2), 0, pitch=32), 32 * (2 + np.sqrt(2)) / 4, rtol=1e-6
-    )
+    np.testing.assert_allclose(attention_distance(even, (2, 2), 0, pitch=32), 32 * (2 + np.sqrt(2)) / 4, rtol=1e-6)
 
 
 def test_positions_are_most_like_themselves() -> None:

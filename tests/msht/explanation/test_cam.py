@@ -83,9 +83,7 @@ def test_grad_cam_equals_its_definition_by_autograd(layer: str) -> None:
     gradient = torch.autograd.grad((logits[:, 1] - logits[:, 0]).sum(), kept[0])[0]
     activation = kept[0]
     if activation.ndim == 3:
-        activation, gradient = (
-            tensor[:, 1:].transpose(1, 2).unflatten(2, (2, 2)) for tensor in (activation, gradient)
-        )
+        activation, gradient = (tensor[:, 1:].transpose(1, 2).unflatten(2, (2, 2)) for tensor in (activation, gradient))
     expected = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1).detach()
     np.testing.assert_allclose(
         raw_class_activation_map(network, batch, layer=layer), expected.numpy(), rtol=1e-4, atol=1e-9
@@ -98,9 +96,7 @@ def test_maps_are_those_of_the_library_before_its_stretching() -> None:
         stretched = library(batch, [ClassEvidence(1)] * 4)
     raw = np.maximum(raw_class_activation_map(network, batch), 0)
     for ours, theirs in zip(raw, stretched, strict=True):
-        resized = functional.interpolate(torch.from_numpy(ours)[None, None], size=32, mode="bilinear")[
-            0, 0
-        ].numpy()
+        resized = functional.interpolate(torch.from_numpy(ours)[None, None], size=32, mode="bilinear")[0, 0].numpy()
         assert np.corrcoef(resized.ravel(), theirs.ravel())[0, 1] > 0.999
 
 

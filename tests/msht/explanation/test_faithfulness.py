@@ -134,9 +134,7 @@ def test_a_map_that_follows_the_weights_changes_with_them_and_one_that_shows_the
     def brightness(_: nn.Module, batch: torch.Tensor) -> np.ndarray:
         return batch.mean(dim=1).numpy()
 
-    honest = [
-        randomisation_similarity(network, images, class_activation_map, seed=seed).mean() for seed in range(8)
-    ]
+    honest = [randomisation_similarity(network, images, class_activation_map, seed=seed).mean() for seed in range(8)]
     assert randomisation_similarity(network, images, brightness).min() == pytest.approx(1.0)
     assert np.mean(honest) < 0.8
 

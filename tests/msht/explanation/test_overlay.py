@@ -50,9 +50,7 @@ def test_one_scale_keeps_fields_comparable() -> None:
     scale = shared_scale([strong, weak])
     assert scale == 4.0
     assert (overlay(view(), strong, scale=scale) != overlay(view(), weak, scale=scale)).any()
-    np.testing.assert_array_equal(
-        overlay(view(), 2 * strong, scale=scale), overlay(view(), strong, scale=scale)
-    )
+    np.testing.assert_array_equal(overlay(view(), 2 * strong, scale=scale), overlay(view(), strong, scale=scale))
     assert shared_scale([np.zeros((2, 2))]) == shared_scale([]) == 1.0
 
 

@@ -119,8 +119,7 @@ def test_reinhard_gives_cells_the_targets_statistics_and_leaves_the_ground() -> 
     moved = reinhard(image, target)
     cells = cv2.erode(cell_mask(image).astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
     before, after = (
-        cv2.cvtColor(each.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[cells].mean(axis=0)
-        for each in (image, moved)
+        cv2.cvtColor(each.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[cells].mean(axis=0) for each in (image, moved)
     )
     assert np.abs(after - target.mean).sum() < 0.5 * np.abs(before - target.mean).sum()
     far = cv2.dilate(cell_mask(image).astype(np.uint8), np.ones((15, 15), np.uint8)) == 0

@@ -87,9 +87,7 @@ def test_the_gate_accepts_its_own_cohort_and_refuses_what_is_ruined(count: int) 
 
 def test_no_more_than_the_given_share_of_the_cohort_is_refused() -> None:
     generator = np.random.default_rng(0)
-    qualities = [
-        Quality(*(float(value) for value in row)) for row in generator.uniform(0.2, 0.9, (20_000, 6)).round(6)
-    ]
+    qualities = [Quality(*(float(value) for value in row)) for row in generator.uniform(0.2, 0.9, (20_000, 6)).round(6)]
     gate = QualityGate.learn(qualities, quantile=0.02)
     refused = np.mean([bool(gate.judge(quality)) for quality in qualities])
     assert 0 < refused <= 0.02

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from msht.errors import InvalidInput
+from pipelines.cohort import import_cohort, split_cohort
+
+
+def picture(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    root = tmp_path / "my images"
+    for patient in range(6):
+        for label in ("benign", "malignant"):
+            picture(root / label / f"P{patient}_ä {label}.PNG", patient)
+    (root / "benign" / "notes.txt").write_text("no image")
+    return root
+
+
+def test_class_folders_become_a_manifest(class_folders: Path, tmp_path: Path) -> None:
+    result = import_cohort(
+        class_folders, out=tmp_path / "m.csv", positive="malignant", patterns={"patient_id": r"^(P\d+)_"}
+    )
+    assert result.counts == {"images": 12, "negative": 6, "positive": 6, "patients": 6}
+    assert result.skipped == {".txt": 1}
+    frame = pd.read_csv(tmp_path / "m.csv")
+    assert set(frame.columns) == {"image", "label", "patient_id"}
+    described = json.loads((tmp_path / "m.json").read_text())
+    assert described["images"] == "my images"
+
+
+def test_a_table_keeps_its_other_columns(class_folders: Path, tmp_path: Path) -> None:
+    rows = [
+        {"file": p.relative_to(class_folders).as_posix(), "class": p.parent.name, "who": p.name[:2], "site": "A"}
+        for p in sorted(class_folders.rglob("*.PNG"))
+    ]
+    pd.DataFrame(rows).to_csv(class_folders / "table.csv", index=False)
+    import_cohort(
+        class_folders / "table.csv",
+        out=tmp_path / "m.csv",
+        columns={"patient_id": "who"},
+        labels=["benign=negative", "malignant=positive"],
+    )
+    frame = pd.read_csv(tmp_path / "m.csv")
+    assert list(frame["patient_id"].unique()) == [f"P{n}" for n in range(6)]
+    assert set(frame["site"]) == {"A"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"positive": "cancer"}, "no image has that label; there are benign, malignant"),
+        ({"labels": ["malignant=yes"]}, "does not map a label"),
+        ({"labels": ["malign=positive"]}, "no image has the label 'malign'"),
+        ({}, "label 'benign' is not one of negative, positive"),
+        ({"positive": "malignant", "patterns": {"patient_id": "(X"}}, "not a regular expression"),
+        ({"positive": "malignant", "patterns": {"patient_id": "P"}}, "has no group"),
+        ({"positive": "malignant", "patterns": {"patient_id": "(Q)"}}, "finds nothing in"),
+        ({"positive": "malignant", "card": "nonsense"}, "nonsense"),
+    ],
+)
+def test_a_bad_import_is_one_sentence_and_writes_nothing(
+    class_folders: Path, tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        import_cohort(class_folders, out=tmp_path / "m.csv", **settings)
+    assert words in str(caught.value)
+    assert caught.value.mend
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_folders_that_hold_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="does not exist"):
+        import_cohort(tmp_path / "nowhere", out=tmp_path / "m.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidInput, match="no class folders"):
+        import_cohort(tmp_path / "empty", out=tmp_path / "m.csv")
+    (tmp_path / "one" / "negative").mkdir(parents=True)
+    with pytest.raises(InvalidInput, match="no images"):
+        import_cohort(tmp_path / "one", out=tmp_path / "m.csv")
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "c" / "negative" / "a.png")
+    with pytest.raises(InvalidInput, match="no positive image"):
+        import_cohort(tmp_path / "c", out=tmp_path / "m.csv")
+
+
+def test_a_wrong_column_is_named_with_those_that_are_there(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("file,label\na.png,negative\n")
+    with pytest.raises(InvalidInput, match=r"no column 'x'.*it has file, label"):
+        import_cohort(tmp_path / "t.csv", out=tmp_path / "m.csv", columns={"image": "x"})
+
+
+def test_a_test_role_needs_column_and_value(world: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="column=value"):
+        split_cohort(world.manifest, out=tmp_path / "s.csv", test_where="site")
+    with pytest.raises(InvalidInput, match="which the manifest lacks"):
+        split_cohort(world.manifest, out=tmp_path / "s.csv", test_where="hospital=B")
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_a_split_by_image_says_so_in_its_description(class_folders: Path, tmp_path: Path) -> None:
+    import_cohort(class_folders, out=tmp_path / "m.csv", positive="malignant")
+    with pytest.raises(InvalidInput, match="--split-by-image"):
+        split_cohort(tmp_path / "m.csv", out=tmp_path / "s.csv", folds=2, test_fraction=0.5)
+    split, described = split_cohort(
+        tmp_path / "m.csv", out=tmp_path / "s.csv", folds=2, test_fraction=0.5, by_image=True
+    )
+    assert split.grouped_by is None
+    assert "may be inflated" in described["warning"]
+
+
+def test_the_real_smears_are_split_as_their_cohorts_say(shared: Path, tmp_path: Path) -> None:
+    """Both cohorts, all patients, and the Validation cohort as the test role; only the table is read."""
+    smears = shared / "data" / "leukaemia-smears"
+    result = import_cohort(smears / "labels.csv", out=tmp_path / "m.csv", columns={"image": "file"})
+    assert result.counts == {"images": 2900, "negative": 1450, "positive": 1450, "patients": 106}
+    split, described = split_cohort(tmp_path / "m.csv", out=tmp_path / "s.csv", test_where="cohort=Validation")
+    assert described["counts"]["test"]["patients"] == 24
+    assert set(described["disjointness"].values()) == {0}
+    assert set(split.test["cohort"]) == {"Validation"}

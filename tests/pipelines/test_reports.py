@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pypdf import PdfReader
+
+from msht.errors import InvalidInput
+from pipelines.explain import case_scale, deciding_fields, explain_cases
+from pipelines.report_case import report_case
+from pipelines.report_validation import report_validation
+
+WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def text_of(path: Path) -> str:
+    return " ".join(" ".join(page.extract_text() for page in PdfReader(path).pages).split())
+
+
+def test_a_case_report_says_call_score_and_cohort(copied: Any, tmp_path: Path) -> None:
+    row = pd.read_parquet(copied.scores / "cases.parquet").iloc[0]
+    out = report_case(
+        copied.bundle, copied.scores, row["case"], tmp_path / "c.pdf", entered=[("Pass", "2")], created=WHEN
+    )
+    text = text_of(out)
+    assert len(PdfReader(out).pages) <= 2
+    assert "Decision support, not a diagnosis" in text
+    assert str(row["case"]) in text
+    assert f"{row['probability']:.2f}" in text
+    assert "Synthetic phantom data" in text
+    assert "page 1 of 2" in text
+    digest = json.loads((copied.scores / "run.json").read_text())["bundle"]["digest"]
+    assert digest[:8] in text
+
+
+def test_the_same_case_and_time_give_the_same_bytes(copied: Any, tmp_path: Path) -> None:
+    case = pd.read_parquet(copied.scores / "cases.parquet")["case"].iloc[0]
+    first = report_case(copied.bundle, copied.scores, case, tmp_path / "1.pdf", created=WHEN).read_bytes()
+    second = report_case(copied.bundle, copied.scores, case, tmp_path / "2.pdf", created=WHEN).read_bytes()
+    assert first == second
+
+
+def test_an_unknown_case_is_refused_with_the_nearest(copied: Any, tmp_path: Path) -> None:
+    case = pd.read_parquet(copied.scores / "cases.parquet")["case"].iloc[0]
+    with pytest.raises(InvalidInput, match=f"Did you mean '{case}'"):
+        report_case(copied.bundle, copied.scores, f"{case}x", tmp_path / "c.pdf")
+    assert not (tmp_path / "c.pdf").exists()
+
+
+def test_scores_of_another_bundle_are_refused(copied: Any, tmp_path: Path) -> None:
+    record = json.loads((copied.scores / "run.json").read_text())
+    record["bundle"]["digest"] = "0" * 64
+    (copied.scores / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InvalidInput, match="was scored with the bundle"):
+        report_case(copied.bundle, copied.scores, "x", tmp_path / "c.pdf")
+
+
+def test_an_image_that_changed_since_scoring_is_not_explained(copied: Any, tmp_path: Path) -> None:
+    images = pd.read_parquet(copied.scores / "images.parquet")
+    images["sha256"] = "0" * 64
+    images.to_parquet(copied.scores / "images.parquet", index=False)
+    with pytest.raises(InvalidInput, match="changed since it was scored"):
+        report_case(copied.bundle, copied.scores, images["case"].iloc[0], tmp_path / "c.pdf")
+
+
+def test_maps_are_made_once_and_kept_unless_another_method_is_asked_for(copied: Any) -> None:
+    case = pd.read_parquet(copied.scores / "cases.parquet")["case"].iloc[0]
+    first = explain_cases(copied.bundle, copied.scores, cases=[case])[0]
+    stamp = (first.folder / "maps.json").stat().st_mtime_ns
+    explain_cases(copied.bundle, copied.scores, cases=[case], method=None)
+    assert (first.folder / "maps.json").stat().st_mtime_ns == stamp
+    second = explain_cases(copied.bundle, copied.scores, cases=[case], method="gradcam", layer="encoder_4")[0]
+    assert "HiResCAM" in first.method
+    assert "Grad-CAM" in second.method
+    assert second.layer == "backbone stage 4"
+    maps = np.load(second.folder / "1-map.npy", allow_pickle=False)
+    assert maps.min() >= 0
+
+
+def test_an_unknown_method_is_refused(copied: Any) -> None:
+    with pytest.raises(InvalidInput, match="--method tarot"):
+        explain_cases(copied.bundle, copied.scores, method="tarot")
+
+
+def test_the_fields_that_decided_follow_the_call() -> None:
+    fields = pd.DataFrame(
+        {"image": list("abcde"), "logit": [3.0, -4.0, 1.0, -1.0, 9.0], "evaluable": [True, True, True, True, False]}
+    )
+    assert list(deciding_fields(fields, "positive")["image"]) == ["a", "c", "d", "b"]
+    assert deciding_fields(fields, "negative")["image"].iloc[0] == "b"
+    assert list(deciding_fields(fields, "indeterminate")["image"])[:2] == ["b", "a"]
+
+
+def test_the_scale_of_a_case_lets_half_of_its_fields_reach_the_last_colour() -> None:
+    maps = np.array([[[1.0]], [[2.0]], [[30.0]]])
+    assert case_scale(maps) == 2.0
+    assert case_scale(np.zeros((2, 3, 3))) == 1.0
+
+
+def test_a_validation_report_prints_the_counts_of_the_test_set(world: Any, tmp_path: Path) -> None:
+    out = report_validation(world.run, tmp_path / "v.pdf", created=WHEN)
+    text = text_of(out)
+    evaluation = json.loads((world.run / "evaluation.json").read_text())
+    row = evaluation["performance"][0]
+    assert f"On {row['n_rows']} test cases" in text
+    for heading in ("Which data chose what", "Calibration", "Limits", "Checklist", "Disjointness"):
+        assert heading in text
+    assert evaluation["opened"][0] in text
+
+
+def test_a_validation_report_needs_an_opened_test_set(copied: Any, tmp_path: Path) -> None:
+    (copied.run / "evaluation.json").unlink()
+    with pytest.raises(InvalidInput, match="never opened"):
+        report_validation(copied.run, tmp_path / "v.pdf")

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from msht.errors import InvalidInput
+from pipelines.inputs import file_name_for, find_inputs
+from pipelines.score import harmless, score_images
+
+
+def test_every_image_has_a_row_and_every_case_too(world: Any) -> None:
+    images = pd.read_parquet(world.scores / "images.parquet")
+    cases = pd.read_parquet(world.scores / "cases.parquet")
+    assert len(images) == 14 * 4
+    assert set(images["case"]) == set(cases["case"])
+    assert cases["fields"].sum() == len(images)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(world.scores / "cases.csv")[["case", "fields"]], cases[["case", "fields"]]
+    )
+
+
+def test_probabilities_are_the_mean_of_the_calibrated_folds(world: Any) -> None:
+    images = pd.read_parquet(world.scores / "images.parquet")
+    folds = json.loads((world.bundle / "bundle.json").read_text())["folds"]
+    expected = np.mean(
+        [1 / (1 + np.exp(-images[f"logit_fold_{f['number']}"] / f["temperature"])) for f in folds], axis=0
+    )
+    np.testing.assert_allclose(images["probability"], expected, atol=1e-6)
+
+
+def test_scoring_gives_what_the_evaluation_of_the_test_set_gave(world: Any) -> None:
+    scored = pd.read_parquet(world.scores / "images.parquet").assign(image=lambda table: "images/" + table["image"])
+    test = pd.read_csv(world.run / "test.csv")
+    both = test.merge(scored, on="image", suffixes=("_test", ""))
+    assert len(both) == len(test)
+    np.testing.assert_allclose(both["probability_test"], both["probability"], atol=1e-5)
+
+
+def test_what_cannot_be_read_is_a_rejected_row(world: Any, tmp_path: Path) -> None:
+    place = tmp_path / "in" / "=cmd()"
+    place.mkdir(parents=True)
+    good = next((world.cohort / "images").rglob("*.jpg"))
+    shutil.copy(good, place / "good.jpg")
+    (place / "half.jpg").write_bytes(good.read_bytes()[:3000])
+    (place / "empty.png").write_bytes(b"")
+    Image.new("RGB", (192, 144), "white").save(place / "blank.png")
+    result = score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
+    assert (result.images, result.rejected, result.not_evaluable) == (2, 2, 1)
+    rejected = pd.read_csv(tmp_path / "out" / "rejected.csv")
+    assert set(rejected["image"].str.removeprefix("'")) == {"=cmd()/half.jpg", "=cmd()/empty.png"}
+    assert rejected["reason"].str.len().min() > 10
+    assert list(pd.read_csv(tmp_path / "out" / "cases.csv")["case"]) == ["'=cmd()"]
+    assert list(pd.read_parquet(tmp_path / "out" / "cases.parquet")["case"]) == ["=cmd()"]
+
+
+def test_a_case_without_evaluable_fields_is_not_evaluable(world: Any, tmp_path: Path) -> None:
+    (tmp_path / "in" / "c").mkdir(parents=True)
+    Image.new("RGB", (192, 144), "white").save(tmp_path / "in" / "c" / "blank.png")
+    result = score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
+    case = result.cases.iloc[0]
+    assert case["call"] == "not evaluable"
+    assert case["refer"]
+    assert pd.isna(case["probability"])
+
+
+def test_a_stopped_scoring_goes_on_and_a_changed_file_is_scored_again(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incoming = tmp_path / "in" / "case"
+    incoming.mkdir(parents=True)
+    for number, file in enumerate(sorted((world.cohort / "images").rglob("*.jpg"))[:12]):
+        shutil.copy(file, incoming / f"{number:02d}.jpg")
+    whole = score_images(world.bundle, [tmp_path / "in"], tmp_path / "whole")
+    monkeypatch.setattr("pipelines.score.PART", 4)
+    import pipelines.score as score_module
+
+    asked: list[str] = []
+    read = score_module.read_image
+
+    def counted(path: Path) -> Any:
+        asked.append(path.name)
+        if len(asked) > 6:
+            raise KeyboardInterrupt
+        return read(path)
+
+    monkeypatch.setattr(score_module, "read_image", counted)
+    with pytest.raises(KeyboardInterrupt):
+        score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
+    monkeypatch.setattr(score_module, "read_image", lambda path: (asked.append(path.name), read(path))[1])
+    asked.clear()
+    again = score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
+    assert sorted(asked) == [f"{n:02d}.jpg" for n in range(4, 12)]
+    pd.testing.assert_frame_equal(again.cases, whole.cases, rtol=1e-5)
+    shutil.copy(incoming / "11.jpg", incoming / "00.jpg")
+    os.utime(incoming / "00.jpg", ns=(1, 1))
+    asked.clear()
+    third = score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
+    assert asked == ["00.jpg"]
+    assert third.images == 12
+
+
+def test_another_bundle_or_threshold_needs_another_folder(copied: Any, world: Any) -> None:
+    source = [world.cohort / "images"]
+    with pytest.raises(InvalidInput, match="another threshold"):
+        score_images(world.bundle, source, copied.scores, threshold=0.123)
+    with pytest.raises(InvalidInput, match="holds no scores"):
+        score_images(world.bundle, source, copied.run)
+
+
+def test_an_overridden_threshold_is_said_in_every_table(world: Any, tmp_path: Path) -> None:
+    source = [next((world.cohort / "images").rglob("*.jpg")).parent]
+    result = score_images(world.bundle, source, tmp_path / "out", threshold=0.25)
+    assert set(result.cases["threshold"]) == {0.25}
+    assert result.cases["threshold_overridden"].all()
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["threshold_overridden"] is True
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_cells_that_a_spreadsheet_would_run_become_text(start: str) -> None:
+    frame = pd.DataFrame({"case": [f"{start}1+1", "plain"], "n": [-1.0, 2.0]})
+    safe = harmless(frame)
+    assert list(safe["case"]) == [f"'{start}1+1", "plain"]
+    assert list(safe["n"]) == [-1.0, 2.0]
+
+
+def test_links_that_leave_the_folder_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "in" / "case").mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(tmp_path / "outside" / "secret.png")
+    Image.new("RGB", (9, 9)).save(tmp_path / "in" / "case" / "own.png")
+    (tmp_path / "in" / "case" / "link.png").symlink_to(tmp_path / "outside" / "secret.png")
+    assert [item.name for item in find_inputs([tmp_path / "in"])] == ["case/own.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"), [("(", "regular expression"), ("x", "no group"), ("(zz)", "does not fit")]
+)
+def test_a_bad_case_expression_is_one_sentence(world: Any, pattern: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        find_inputs([world.cohort / "images"], case_from=pattern)
+
+
+def test_file_names_for_cases_are_plain_and_distinct() -> None:
+    names = [file_name_for(text) for text in ("P1", "a/b", "a_b", "../..", "ä", "x" * 300, "")]
+    assert names[0] == "P1"
+    assert len(set(names)) == len(names)
+    assert all("/" not in name and not name.startswith(".") and 0 < len(name) < 120 for name in names)
+
+
+def test_real_damaged_photographs_are_rejected_with_their_reason(world: Any, shared: Path, tmp_path: Path) -> None:
+    result = score_images(world.bundle, [shared / "data" / "damaged"], tmp_path / "out")
+    assert (result.images, result.rejected) == (0, 3)
