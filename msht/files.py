@@ -69,7 +69,7 @@ def read_json(path: Path, *, what: str) -> Any:
         what: what it should be, for the message ("bundle description").
 
     Raises:
-        InvalidInput: if it is not there or is not JSON.
+        InvalidInput: if it is not there, cannot be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -77,6 +77,8 @@ def read_json(path: Path, *, what: str) -> Any:
         raise InvalidInput(f"{path} does not exist; it should be the {what}.", "Check the folder.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} is not readable JSON ({error}).", f"Write the {what} again.") from error
+    except OSError as error:
+        raise InvalidInput(f"{path} is not readable ({error.strerror or error}).", "Check the folder.") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -94,9 +96,14 @@ def inside(root: Path, relative: str) -> Path:
     """Resolve a path read from a file, and refuse it if it leaves `root`.
 
     Raises:
-        InvalidInput: if the path is absolute or climbs out of `root`, by name or by a symbolic link.
+        InvalidInput: if the path is absolute or climbs out of `root`, by name or by a symbolic link, or if no
+            file can have it.
     """
-    candidate = (root / relative).resolve()
+    try:
+        candidate = (root / relative).resolve()
+        candidate.exists()  # a name that is too long says so only when it is asked for
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InvalidInput(f"The path {relative!r} cannot be a file ({error}).", "Mend the path.") from error
     if Path(relative).is_absolute() or not candidate.is_relative_to(root.resolve()):
         raise InvalidInput(
             f"The path '{relative}' leaves the folder {root}.",
