@@ -27,6 +27,7 @@ NEAR = 9
 
 
 def main() -> None:
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="Folder written by `msht demo`.")
     demo = parser.parse_args().demo

@@ -20,6 +20,7 @@ ROUNDS = 5
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="Folder written by `msht demo`.")
     demo = parser.parse_args().demo
