@@ -7,12 +7,14 @@ own folder, unless a JSON file of the same name beside it declares another one. 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from msht.errors import InvalidInput
 from msht.files import atomic_path, inside, read_json, write_json
@@ -66,20 +68,20 @@ def read_table(path: Path) -> pd.DataFrame:
         if suffix == ".parquet":
             frame = pd.read_parquet(path).astype("string")
         elif suffix in {".csv", ".tsv", ".txt"}:
-            frame = pd.read_csv(
-                path,
-                dtype="string",
-                sep="\t" if suffix == ".tsv" else ",",
-                encoding="utf-8-sig",
-                keep_default_na=False,
-                na_values=[""],
-            )
+            frame = _read_text_table(path, separator="\t" if suffix == ".tsv" else ",")
         else:
             raise InvalidInput(
                 f"{path} is not a table this program reads (ending '{suffix}').",
                 "Give a file that ends in .csv, .tsv or .parquet.",
             )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+    except (
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        pd.errors.EmptyDataError,
+        pa.ArrowException,
+        UnicodeDecodeError,
+        OSError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InvalidInput(
             f"{path} cannot be read as a table: {reason}.", "Save it as UTF-8 CSV with a header row."
@@ -87,6 +89,21 @@ def read_table(path: Path) -> pd.DataFrame:
     if frame.empty:
         raise InvalidInput(f"{path} holds no rows.", "A manifest needs a row per image.")
     return frame
+
+
+def _read_text_table(path: Path, separator: str) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        # Rows longer than the header: pandas would make their first column an index and shift all others.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            path,
+            dtype="string",
+            sep=separator,
+            encoding="utf-8-sig",
+            keep_default_na=False,
+            na_values=[""],
+            index_col=False,
+        )
 
 
 def build_manifest(frame: pd.DataFrame, root: Path, *, source: str, card: str | None = None) -> Manifest:
@@ -125,14 +142,16 @@ def build_manifest(frame: pd.DataFrame, root: Path, *, source: str, card: str | 
             f"{source}, row {unknown[0] + 2}: label '{value}' is not one of {', '.join(CLASSES)}.",
             f"Map it with --label {value}=positive (or negative), or mend the table.",
         )
-    twice = frame.index[frame["image"].duplicated()]
-    if len(twice):
-        raise InvalidInput(
-            f"{source}, row {twice[0] + 2}: image '{frame.loc[twice[0], 'image']}' is listed twice.",
-            "Keep one row per image.",
-        )
+    seen: set[Path] = set()
     for row, image in zip(frame.index, frame["image"], strict=True):
-        if not inside(root, image).is_file():
+        file = inside(root, image)  # one name for one file, whatever dots or links lead to it
+        if file in seen:
+            raise InvalidInput(
+                f"{source}, row {row + 2}: image '{image}' is listed twice.",
+                "Keep one row per image.",
+            )
+        seen.add(file)
+        if not file.is_file():
             raise InvalidInput(
                 f"{source}, row {row + 2}: there is no image {root / image}.",
                 "Mend the path, or say with --images which folder the paths start from.",
@@ -204,9 +223,10 @@ def read_manifest(path: Path, *, images: Path | None = None) -> Manifest:
 
 
 def beside(table: Path) -> dict[str, Any]:
-    """What the JSON file of the same name beside a table says; empty where there is none."""
+    """What the JSON file of the same name beside a table says; empty where there is none, or one of another kind."""
     path = table.with_suffix(".json")
-    return read_json(path, what="description of the table") if path.is_file() else {}
+    found = read_json(path, what="description of the table") if path.is_file() else {}
+    return found if isinstance(found, dict) and found.get("kind") in {"manifest", "split"} else {}
 
 
 def images_folder(table: Path, images: Path | None) -> Path:

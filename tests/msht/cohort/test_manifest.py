@@ -236,6 +236,13 @@ def test_rows_with_a_trailing_comma_keep_their_columns(tmp_path: Path) -> None:
     assert list(frame["label"]) == ["negative", "positive"]
 
 
+@pytest.mark.parametrize("rows", ["a.png,negative,x\nb.png,positive,y\n", "a.png,negative\nb,c.png,positive\n"])
+def test_rows_longer_than_the_header_are_refused_rather_than_shifted(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "t.csv").write_text("image,label\n" + rows)
+    with pytest.raises(InvalidInput, match="cannot be read as a table"):
+        read_table(tmp_path / "t.csv")
+
+
 def test_a_table_from_a_spreadsheet_reads_with_its_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("\ufeffimage,label\na.png,007\n".encode())
     frame = read_table(tmp_path / "t.csv")
@@ -248,7 +255,9 @@ def test_tabs_separate_a_tsv(tmp_path: Path) -> None:
     assert read_table(tmp_path / "t.tsv").loc[0, "image"] == "a,b.png"
 
 
-def test_a_table_is_written_as_what_its_name_says_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_written_as_what_its_name_says_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(InvalidInput, match="should be a table"):
         write_table(table(), tmp_path / "t.xlsx")
 
@@ -272,7 +281,8 @@ def test_counts_are_those_of_the_columns_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "missing"), [(["negative"], "positive"), (["positive"] * 3, "negative"), ([], "negative and no positive")]
+    ("labels", "missing"),
+    [(["negative"], "positive"), (["positive"] * 3, "negative"), ([], "negative and no positive")],
 )
 def test_one_class_alone_is_refused(labels: list[str], missing: str) -> None:
     with pytest.raises(InvalidInput, match=f"The manifest has no {missing} image"):
