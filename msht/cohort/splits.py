@@ -26,6 +26,8 @@ from msht.errors import InvalidInput
 from msht.files import read_json, write_json
 
 ROLES = ("development", "test")
+DESCRIBED = ("digest", "folds", "grouped_by", "seed", "test_rule", "manifest_digest")
+"""What a split's JSON file must say for the table to be read."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def make_split(
     else:
         is_test = _chosen_test(frame, groups, test_where)
         rule = f"rows with {test_where[0]} = {test_where[1]}"
-    frame["role"] = np.where(is_test, "test", "development")
+    frame["role"] = pd.array(np.where(is_test, "test", "development"), dtype="string")
     frame["fold"] = pd.array([pd.NA] * len(frame), dtype="Int64")
     development = frame.index[~is_test]
     for number, held_out in enumerate(
@@ -279,12 +281,28 @@ def read_split(path: Path, *, images: Path | None = None) -> Split:
     """
     frame = read_table(path)
     description = read_json(path.with_suffix(".json"), what="description of the split")
-    if description.get("kind") != "split" or not {"role", "fold"} <= set(frame.columns):
+    if (
+        not isinstance(description, dict)
+        or description.get("kind") != "split"
+        or not {"role", "fold"} <= set(frame.columns)
+    ):
         raise InvalidInput(
-            f"{path} is not a split (it needs the columns role and fold).",
+            f"{path} is not a split (it needs the columns role and fold, and its description beside it).",
             "Make one with `msht cohort split`.",
         )
+    lacking = [name for name in DESCRIBED if name not in description]
+    if lacking:
+        raise InvalidInput(
+            f"{path.with_suffix('.json')} does not say {', '.join(lacking)}.",
+            "Make the split again with `msht cohort split`.",
+        )
     manifest = build_manifest(frame.drop(columns=["role", "fold"]), images_folder(path, images), source=path.name)
+    wrong = frame.index[~frame["fold"].str.fullmatch(r"\d{1,9}(\.0)?", na=True)]
+    if len(wrong):
+        raise InvalidInput(
+            f"{path.name}, row {wrong[0] + 2}: fold '{frame.loc[wrong[0], 'fold']}' is not a whole number.",
+            "Make the split again with `msht cohort split`.",
+        )
     whole = manifest.frame.assign(role=frame["role"], fold=pd.to_numeric(frame["fold"]).astype("Int64"))
     if digest_of(whole) != description["digest"]:
         raise InvalidInput(
