@@ -18,9 +18,9 @@ from msht.images.preprocessing import Preprocessing
 
 
 class Section(BaseModel):
-    """A part of the recipe: frozen, and refusing keys it does not know."""
+    """A part of the recipe: frozen, and refusing keys it does not know and numbers that are none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Network(Section):
@@ -84,7 +84,7 @@ class Decision(Section):
     """Of the operating point, on out-of-fold cases."""
     conformal_error: float = Field(0.1, gt=0, lt=1)
     """Share of cases whose conformal set may miss the truth."""
-    quality_quantile: float = Field(0.005, ge=0, lt=0.5)
+    quality_quantile: float = Field(0.005, gt=0, lt=0.5)
     """Share of development images beyond each quality limit."""
     novelty_quantile: float = Field(0.99, gt=0.5, lt=1)
     """Share of held-out development images within the out-of-distribution limit."""
@@ -189,7 +189,10 @@ def _lay_over(data: dict[str, Any], override: str) -> None:
         place = place.setdefault(section, {})
         if not isinstance(place, dict):
             raise InvalidInput(f"--set {override}: '{section}' holds a value, not settings.", "Check the name.")
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"--set {override}: the value is not readable YAML.", "Put text in quotes.") from error
     if isinstance(value, str):  # YAML 1.1 reads 3e-5 as text
         with contextlib.suppress(ValueError):
             value = float(value)

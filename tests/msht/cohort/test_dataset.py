@@ -1,0 +1,201 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from msht.cohort.dataset import OVERSAMPLING, EpochSampler, EvaluationFields, FieldStore, TrainingFields
+from msht.cohort.manifest import Manifest
+from msht.errors import InvalidInput, UnreadableImage
+from msht.files import sha256_of
+from msht.images.augmentation import Augmentation, Augmenter
+from msht.images.preprocessing import Preprocessing, to_tensor, view_of
+from msht.images.quality import measure_quality
+from msht.images.reading import read_image
+
+SMALL = Preprocessing(size=16, mean=(0.7, 0.6, 0.7), std=(0.2, 0.2, 0.2))
+PLENTY = 2**30
+
+
+@pytest.fixture(scope="module")
+def fields(cohort: Callable[..., Manifest]) -> Manifest:
+    return cohort(patients=3, fields=2, edge=48)
+
+
+def store_of(fields: Manifest, limit: int = PLENTY, preprocessing: Preprocessing = SMALL) -> FieldStore:
+    return FieldStore(fields.root, preprocessing, limit)
+
+
+def training_set(store: FieldStore, fields: Manifest, seed: int = 1) -> TrainingFields:
+    augmenter = Augmenter(Augmentation(name="standard"), store.source_preprocessing, seed=seed)
+    images = list(fields.frame["image"])
+    return TrainingFields(store, images, [0, 0, 1, 1, 0, 0], augmenter)
+
+
+def test_the_evaluation_view_is_that_of_the_file(fields: Manifest) -> None:
+    store = store_of(fields)
+    images = list(fields.frame["image"])
+    data = EvaluationFields(store, images, [0] * len(images))
+    assert len(data) == len(images)
+    for index, image in enumerate(images):
+        pixels = read_image(fields.root / image).pixels
+        view = view_of(pixels, SMALL)
+        assert np.array_equal(store[image].view, view)
+        assert torch.equal(data[index][0], to_tensor(view, SMALL)[0])
+        assert store[image].quality == measure_quality(pixels)
+        assert store[image].sha256 == sha256_of(fields.root / image)
+
+
+@pytest.mark.parametrize("crop", [None, 30, 40, 700])
+def test_the_evaluation_view_is_exact_for_any_crop(fields: Manifest, crop: int | None) -> None:
+    preprocessing = Preprocessing(crop=crop, size=16)
+    store = store_of(fields, preprocessing=preprocessing)
+    image = fields.frame["image"].iloc[2]
+    assert np.array_equal(store[image].view, view_of(read_image(fields.root / image).pixels, preprocessing))
+
+
+def test_a_pixel_format_that_is_not_rgb_reaches_the_network_as_rgb(tmp_path: Path) -> None:
+    red = np.zeros((20, 20, 3), dtype=np.uint8)
+    red[:, :, 0] = 200
+    assert cv2.imwrite(str(tmp_path / "red.png"), red[:, :, ::-1])
+    tensor, label = EvaluationFields(FieldStore(tmp_path, Preprocessing(size=16), PLENTY), ["red.png"], [1])[0]
+    assert label == 1
+    assert tensor.shape == (3, 16, 16)
+    assert torch.allclose(tensor.mean(dim=(1, 2)), torch.tensor([200 / 255, 0, 0]))
+
+
+def test_the_stored_field_is_just_large_enough_to_augment(fields: Manifest) -> None:
+    store = store_of(fields)
+    source = store.source(fields.frame["image"].iloc[0])
+    assert source.shape == (OVERSAMPLING * 16, OVERSAMPLING * 16, 3)
+
+
+def test_the_stored_crop_shows_the_same_share_of_the_field(tmp_path: Path) -> None:
+    # A white square of 80 px in the middle of a black field; the crop of 80 px sees nothing else.
+    pixels = np.zeros((120, 200, 3), dtype=np.uint8)
+    pixels[20:100, 60:140] = 255
+    assert cv2.imwrite(str(tmp_path / "square.png"), pixels)
+    store = FieldStore(tmp_path, Preprocessing(crop=80, size=16), PLENTY)
+    source = store.source("square.png")
+    assert source.shape == (36, 60, 3)
+    assert store.source_preprocessing.crop == 24
+    assert view_of(source, store.source_preprocessing)[1:-1, 1:-1].min() == 255
+    wider = store.source_preprocessing.model_copy(update={"crop": 32})
+    assert view_of(source, wider)[0].max() < 128
+
+
+def test_a_field_smaller_than_the_network_is_kept_whole(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (10, 12, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(tmp_path / "tiny.png"), pixels[:, :, ::-1])
+    assert np.array_equal(FieldStore(tmp_path, SMALL, PLENTY).source("tiny.png"), pixels)
+
+
+def test_beyond_its_memory_the_store_gives_the_same_pixels(fields: Manifest) -> None:
+    images = list(fields.frame["image"])
+    plenty = store_of(fields)
+    plenty.load(images)
+    one = plenty[images[0]]
+    assert one.source is not None
+    for limit in (0, one.view.nbytes + one.source.nbytes):
+        scarce = store_of(fields, limit=limit)
+        scarce.load(images)
+        kept = [scarce[image].source is not None for image in images]
+        assert sum(kept) == (1 if limit else 0)
+        for image in images:
+            assert np.array_equal(scarce.source(image), plenty.source(image))
+            assert np.array_equal(scarce[image].view, plenty[image].view)
+            assert scarce[image].quality == plenty[image].quality
+
+
+def test_each_field_is_decoded_once_and_progress_is_told(fields: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    from msht.cohort import dataset
+
+    decoded: list[Path] = []
+
+    def counting(path: Path) -> object:
+        decoded.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(dataset, "read_image", counting)
+    store = store_of(fields)
+    images = list(fields.frame["image"])
+    steps: list[tuple[int, int]] = []
+    store.load(images, lambda done, total: steps.append((done, total)))
+    store.load(images)
+    for image in images:
+        store.source(image)
+    assert len(decoded) == len(images)
+    assert steps == [(n, len(images)) for n in range(1, len(images) + 1)]
+
+
+def test_a_damaged_image_stops_the_reading_with_its_name(fields: Manifest, tmp_path: Path) -> None:
+    whole = (fields.root / fields.frame["image"].iloc[0]).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UnreadableImage, match=r"cut\.png"):
+        FieldStore(tmp_path, SMALL, PLENTY).load(["cut.png"])
+
+
+def test_a_path_that_leaves_the_folder_is_never_opened(fields: Manifest) -> None:
+    with pytest.raises(InvalidInput, match="leaves the folder"):
+        FieldStore(fields.root / "nowhere", SMALL, PLENTY).load([f"../{fields.frame['image'].iloc[0]}"])
+
+
+def test_the_same_epoch_and_row_give_the_same_picture_and_another_epoch_another(fields: Manifest) -> None:
+    one, two = training_set(store_of(fields), fields), training_set(store_of(fields, limit=0), fields)
+    for index in range(len(one)):
+        picture, label = one[0, index]
+        assert torch.equal(picture, two[0, index][0])
+        assert label == [0, 0, 1, 1, 0, 0][index]
+        assert not torch.equal(picture, one[1, index][0])
+
+
+def test_another_seed_gives_another_picture(fields: Manifest) -> None:
+    store = store_of(fields)
+    assert not torch.equal(training_set(store, fields, seed=1)[0, 0][0], training_set(store, fields, seed=2)[0, 0][0])
+
+
+def test_without_augmentation_training_sees_nearly_the_evaluation_view(fields: Manifest) -> None:
+    preprocessing = Preprocessing(size=16)
+    store = store_of(fields, preprocessing=preprocessing)
+    images = list(fields.frame["image"])
+    plain = TrainingFields(store, images, [0] * 6, Augmenter(Augmentation(), store.source_preprocessing, seed=1))
+    for index in range(len(images)):
+        seen = EvaluationFields(store, images, [0] * 6)[index][0]
+        assert (plain[0, index][0] - seen).abs().mean() < 0.03  # reduced in two steps rather than in one
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_same_images(fields: Manifest, workers: int) -> None:
+    def pictures(count: int) -> list[torch.Tensor]:
+        data = training_set(store_of(fields), fields)
+        sampler = EpochSampler(len(data), seed=5)
+        loader = DataLoader(data, batch_size=4, sampler=sampler, num_workers=count, persistent_workers=count > 0)
+        found = []
+        for epoch in range(2):
+            sampler.set_epoch(epoch)
+            found += [images for images, _ in loader]
+        return found
+
+    expected = pictures(0)
+    found = pictures(workers)
+    assert len(expected) == len(found) == 4
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert not torch.equal(expected[0], expected[2])
+
+
+def test_every_row_comes_once_an_epoch_in_an_order_of_its_own() -> None:
+    sampler = EpochSampler(20, seed=3)
+    orders = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        drawn = list(sampler)
+        assert drawn == list(sampler)
+        assert {found for found, _ in drawn} == {epoch}
+        assert sorted(index for _, index in drawn) == list(range(20))
+        orders.append(tuple(index for _, index in drawn))
+    assert len(sampler) == 20
+    assert len(set(orders)) == 3
+    assert list(EpochSampler(20, seed=4)) != list(EpochSampler(20, seed=3))

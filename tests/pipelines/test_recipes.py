@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from msht.errors import InvalidInput
+from msht.training.recipe import Recipe, read_recipe
+from pipelines.recipes import recipe_names, recipe_path
+
+PUBLISHED = {
+    # Multi-Stage-Hybrid-Transformer, commit 81fe06d, as collected in the project's facts.
+    "seed": 517,
+    "network.name": "msht_resnet50",
+    "network.options": {},
+    "preprocessing.crop": 700,
+    "preprocessing.size": 384,
+    "preprocessing.mean": None,
+    "preprocessing.std": None,
+    "augmentation.rotation": (0.0, 180.0),
+    "augmentation.scale": (1.0, 1.0),
+    "augmentation.shift": 0.0,
+    "augmentation.flip_horizontal": 0.5,
+    "augmentation.flip_vertical": 0.0,
+    "augmentation.brightness": 0.15,
+    "augmentation.contrast": 0.3,
+    "augmentation.saturation": 0.3,
+    "augmentation.hue": 0.06,
+    "augmentation.channel_shift": 0.0,
+    "augmentation.gamma": 0.0,
+    "augmentation.grey": 0.0,
+    "augmentation.blur": 0.0,
+    "augmentation.compression": 0.0,
+    "optimiser.name": "adam",
+    "optimiser.lr": 1e-5,
+    "optimiser.weight_decay": 0.01,
+    "optimiser.decay_biases": True,
+    "optimiser.gradient_clip": None,
+    "schedule.warmup_epochs": 0,
+    "schedule.floor": 0.25,
+    "schedule.step": "epoch",
+    "training.epochs": 50,
+    "training.batch_size": 8,
+    "training.precision": "32-true",
+    "training.label_smoothing": 0.0,
+    "training.average_weights": None,
+    "training.selection": "validation-fold",
+}
+
+
+def value_at(recipe: Recipe, name: str) -> object:
+    found: object = recipe
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_is_valid_and_is_called_as_its_file(name: str) -> None:
+    recipe = read_recipe(recipe_path(name))
+    assert recipe.name == name
+    assert recipe.notes
+
+
+def test_the_recipes_that_the_documents_promise_are_shipped() -> None:
+    assert {"demo", "paper", "small-cpu"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_paper_recipe_has_the_published_value(name: str) -> None:
+    assert value_at(read_recipe(recipe_path("paper")), name) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", ["demo", "small-cpu"])
+def test_the_fold_that_is_reported_chooses_nothing_in_our_own_recipes(name: str) -> None:
+    assert read_recipe(recipe_path(name)).training.selection == "last"
+
+
+def test_a_recipe_is_found_by_name_with_or_without_ending_and_by_path(tmp_path: Path) -> None:
+    shipped = recipe_path("paper")
+    assert recipe_path("paper.yaml") == shipped
+    mine = tmp_path / "paper.yaml"
+    mine.write_text(shipped.read_text())
+    assert recipe_path(mine) == mine
+    assert recipe_path(str(mine)) == mine
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"), [("papre", "Did you mean 'paper'?"), ("xyz", "Shipped are demo, paper, small-cpu")]
+)
+def test_a_recipe_that_is_not_shipped_is_refused_with_those_that_are(name: str, mend: str) -> None:
+    with pytest.raises(InvalidInput, match=f"There is no recipe '{name}'") as caught:
+        recipe_path(name)
+    assert mend in caught.value.mend
