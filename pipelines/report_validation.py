@@ -2,61 +2,46 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_curve
 
 from data_cards.schema import DataCard
 from msht import __version__
-from msht.calibration.reliability import calibration_line, expected_calibration_error, reliability_curve
-from msht.cohort.manifest import CLASSES, counts_of
+from msht.cohort.manifest import counts_of
 from msht.cohort.splits import ROLES, Split, describe_split, groups_of
 from msht.decision import CASE_RULE_IN_WORDS, REFERENCE_IN_WORDS, Decision
 from msht.errors import InvalidInput
 from msht.files import read_json, sha256_of
-from msht.statistics.decision import decision_curve, predictive_values, subgroup_table
 from msht.training.recipe import Recipe, flatten
 from pipelines.bundle import LIMITS, architecture_in_words, card_limits, cohort_facts, training_facts
 from pipelines.cards import card_of
-from pipelines.report_case import counts_part, estimate_part
 from pipelines.run_folder import RunFolder
+from pipelines.validation_figures import (
+    Level,
+    calibration_result,
+    labels_and_scores,
+    net_benefit,
+    prevalence_curve,
+    result_row,
+    roc,
+    subgroup_rows,
+)
 from pipelines.words import find_row, in_words, intervals_in_words
-from reports.parts import Estimate, Fact, Weight
+from reports.parts import Fact, Weight
 from reports.validation import (
-    CalibrationResult,
     Choice,
-    DecisionCurve,
     Disjointness,
     FlowRow,
     NotAvailable,
-    PrevalenceCurve,
-    ResultRow,
-    RocCurve,
     ScoreDistribution,
-    SubgroupRow,
     ValidationReport,
     write_validation_report,
 )
 
-Level = Literal["field", "case"]
-MEASURES = (
-    "sensitivity",
-    "specificity",
-    "ppv",
-    "npv",
-    "accuracy",
-    "balanced_accuracy",
-    "f1",
-    "mcc",
-    "auroc",
-    "auprc",
-)
-SUBGROUP_COLUMNS = ("site", "stain", "magnification")
 WORDS = {"patient_id": "patient", "case_id": "case", "slide_id": "slide", None: "image"}
 
 
@@ -94,10 +79,10 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
     folds = pd.read_csv(run.out_of_fold_file)
     fold_cases = pd.read_csv(run.out_of_fold_cases_file)
     sets: list[tuple[str, Level, np.ndarray, np.ndarray]] = [
-        ("Test", "case", *_arrays(test_cases)),
-        ("Test", "field", *_arrays(test)),
-        ("Out of fold", "case", *_arrays(fold_cases)),
-        ("Out of fold", "field", *_arrays(folds[folds["evaluable"]])),
+        ("Test", "case", *labels_and_scores(test_cases)),
+        ("Test", "field", *labels_and_scores(test)),
+        ("Out of fold", "case", *labels_and_scores(fold_cases)),
+        ("Out of fold", "field", *labels_and_scores(folds[folds["evaluable"]])),
     ]
     test_rows = {level: find_row(evaluation["performance"], level) for level in ("case", "field")}
     described = describe_split(split)
@@ -131,13 +116,13 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
         architecture=_architecture(run, recipe, split),
         training=_training(recipe, state, training),
         threshold=_threshold(decision),
-        results=tuple(_result(row) for row in rows),
+        results=tuple(result_row(row) for row in rows),
         interval_method=f"By field: {intervals_in_words(test_rows['field'])}. By case: "
         f"{intervals_in_words(test_rows['case'])}",
-        calibration=tuple(_calibration(*s, row=_row_of(rows, s[0], s[1])) for s in sets),
-        roc=tuple(_roc(*s, row=_row_of(rows, s[0], s[1])) for s in sets if len(set(s[2])) == 2),
+        calibration=tuple(calibration_result(*s, row=_row_of(rows, s[0], s[1])) for s in sets),
+        roc=tuple(roc(*s, row=_row_of(rows, s[0], s[1])) for s in sets if len(set(s[2])) == 2),
         prevalence=tuple(
-            curve for level in ("case", "field") if (curve := _prevalence(test_rows[level], level)) is not None
+            curve for level in ("case", "field") if (curve := prevalence_curve(test_rows[level], level)) is not None
         ),
         distributions=tuple(
             ScoreDistribution(
@@ -150,8 +135,8 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
             for name, level, labels, values in sets
             if name == "Test"
         ),
-        subgroups=_subgroups(test, decision, recipe.seed),
-        decision_curve=_decision_curve(sets[0]),
+        subgroups=subgroup_rows(test, decision, recipe.seed),
+        decision_curve=net_benefit(sets[0]),
         robustness=NotAvailable(reason="Images were not perturbed in this run."),
         deferral=NotAvailable(reason="Not computed in this run; indeterminate cases are counted in the summary."),
         explanation_checks=NotAvailable(reason="The heat maps were not tested in this run."),
@@ -174,13 +159,6 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
         synthetic=cohort["synthetic"],
         warnings=_warnings(evaluation),
     )
-
-
-def _arrays(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    labels = frame["label"]
-    if labels.dtype.kind not in "iu":
-        labels = (labels == CLASSES[1]).astype(int)
-    return labels.to_numpy(dtype=int), frame["probability"].to_numpy(dtype=float)
 
 
 def _row_of(rows: list[dict[str, Any]], name: str, level: str) -> dict[str, Any]:
@@ -314,114 +292,6 @@ def _threshold(decision: Decision) -> tuple[Fact, ...]:
             f"from {decision.conformal_cases} out-of-fold cases",
         ),
     )
-
-
-def _result(row: dict[str, Any]) -> ResultRow:
-    return ResultRow(
-        name=row["name"],
-        role=row["role"],
-        level=row["level"],
-        fold=row["fold"],
-        counts=counts_part(row["counts"]),
-        patients=row["n_groups"],
-        **{measure: estimate_part(row, measure) for measure in MEASURES},
-    )
-
-
-def _number(value: float) -> Estimate:
-    return Estimate(value=None if math.isnan(value) else value)
-
-
-def _calibration(
-    name: str, level: Level, labels: np.ndarray, values: np.ndarray, *, row: dict[str, Any]
-) -> CalibrationResult:
-    bins = int(np.clip(len(labels) // 10, 2, 10))
-    curve, line = reliability_curve(labels, values, bins), calibration_line(labels, values)
-    return CalibrationResult(
-        name=name,
-        level=level,
-        brier=estimate_part(row, "brier"),
-        ece=_number(expected_calibration_error(labels, values, bins)),
-        slope=_number(line.slope),
-        intercept=_number(line.intercept),
-        predicted=tuple(curve.mean_probability),
-        observed=tuple(curve.observed),
-        observed_low=tuple(curve.low),
-        observed_high=tuple(curve.high),
-        bin_counts=tuple(int(n) for n in curve.count),
-        binning=f"{bins} bins of equal mass",
-    )
-
-
-def _roc(name: str, level: Level, labels: np.ndarray, values: np.ndarray, *, row: dict[str, Any]) -> RocCurve:
-    false_positive_rate, sensitivity, _ = roc_curve(labels, values)
-    point = None
-    estimates = row["estimates"]
-    if estimates["specificity"]["value"] is not None and estimates["sensitivity"]["value"] is not None:
-        point = (1 - estimates["specificity"]["value"], estimates["sensitivity"]["value"])
-    return RocCurve(
-        name=name,
-        level=level,
-        false_positive_rate=tuple(false_positive_rate),
-        sensitivity=tuple(sensitivity),
-        auroc=estimate_part(row, "auroc"),
-        operating_point=point,
-    )
-
-
-def _prevalence(row: dict[str, Any], level: Any) -> PrevalenceCurve | None:
-    sensitivity, specificity = (row["estimates"][m]["value"] for m in ("sensitivity", "specificity"))
-    if sensitivity is None or specificity is None:
-        return None
-    values = predictive_values(sensitivity, specificity)
-    known = np.isfinite(values.ppv) & np.isfinite(values.npv)
-    return PrevalenceCurve(
-        name="Test",
-        level=level,
-        prevalence=tuple(values.prevalence[known]),
-        ppv=tuple(values.ppv[known]),
-        npv=tuple(values.npv[known]),
-        cohort_prevalence=row["prevalence"],
-    )
-
-
-def _subgroups(test: pd.DataFrame, decision: Decision, seed: int) -> tuple[SubgroupRow, ...] | NotAvailable:
-    columns = {c: test[c].to_numpy() for c in SUBGROUP_COLUMNS if c in test and test[c].nunique() > 1}
-    if not columns:
-        return NotAvailable(reason="The test role knows no site, stain or magnification that differs.")
-    labels, values = _arrays(test)
-    table = subgroup_table(
-        labels,
-        values,
-        columns,
-        threshold=decision.field_point.threshold,
-        groups=test["group"].to_numpy(dtype=str),
-        seed=seed,
-    )
-    rows = []
-    for entry in table:
-        summary = entry.summary.as_dict()
-        rows.append(
-            SubgroupRow(
-                column=entry.column,
-                value=str(entry.value),
-                n=summary["n_rows"],
-                patients=summary["n_groups"],
-                sensitivity=estimate_part(summary, "sensitivity"),
-                specificity=estimate_part(summary, "specificity"),
-                auroc=estimate_part(summary, "auroc"),
-                small=bool(entry.warning),
-            )
-        )
-    return tuple(rows)
-
-
-def _decision_curve(data: tuple[str, Level, np.ndarray, np.ndarray]) -> DecisionCurve | NotAvailable:
-    _, _, labels, values = data
-    if len(set(labels)) < 2:
-        return NotAvailable(reason="The test cases are of one class.")
-    curve = decision_curve(labels, values)
-    return DecisionCurve(threshold=tuple(curve.threshold), model=tuple(curve.model), treat_all=tuple(curve.act_on_all))
 
 
 def card_in_words(card: DataCard) -> str:
