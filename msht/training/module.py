@@ -31,6 +31,7 @@ class FieldClassifier(lightning.LightningModule):
         self.recipe = recipe
         self.batches_per_epoch = batches_per_epoch
         self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.training.label_smoothing)
+        self.rate = math.nan
         self.train_accuracy = BinaryAccuracy()
         self.validation_accuracy = BinaryAccuracy()
         self.validation_auroc = BinaryAUROC()
@@ -42,6 +43,7 @@ class FieldClassifier(lightning.LightningModule):
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
         """Cross-entropy of one batch; a loss that is no number stops the training."""
         images, labels = batch
+        self.rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         logits = self(images)
         loss = self.loss(logits, labels)
         if not torch.isfinite(loss):
@@ -53,10 +55,8 @@ class FieldClassifier(lightning.LightningModule):
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        """Log what the epoch gave."""
-        self.log("train_accuracy", self.train_accuracy.compute())
-        self.log("learning_rate", torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"]))
+    def on_train_epoch_start(self) -> None:
+        """Count anew."""
         self.train_accuracy.reset()
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
@@ -70,13 +70,19 @@ class FieldClassifier(lightning.LightningModule):
         self.log("validation_loss", loss, on_epoch=True, batch_size=len(labels))
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracy and AUROC of the held-out fold."""
+        """Log accuracy and AUROC of the held-out fold, and what the epoch that ends with it gave.
+
+        Here rather than at the end of the epoch, where callbacks come before the module and would see the figures
+        of the epoch before.
+        """
         accuracy = self.validation_accuracy.compute()
         self.log("validation_accuracy", accuracy)
         self.log("validation_auroc", self.validation_auroc.compute())
         # Published rule: best validation accuracy, ties by training accuracy; one image weighs far more than 1e-4.
         train = self.train_accuracy.compute() if self.train_accuracy.update_called else torch.zeros(())
         self.log("selection_score", accuracy + 1e-4 * train.to(accuracy.device))
+        self.log("train_accuracy", train)
+        self.log("learning_rate", self.rate)
         self.validation_accuracy.reset()
         self.validation_auroc.reset()
 

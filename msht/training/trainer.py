@@ -127,7 +127,12 @@ def train_fold(
         best: ModelCheckpoint | None = None
         if recipe.training.selection == "validation-fold":
             best = ModelCheckpoint(
-                dirpath=scratch, monitor="selection_score", mode="max", save_weights_only=True, save_top_k=1
+                dirpath=scratch,
+                monitor="selection_score",
+                mode="max",
+                # The averaged weights take their place in a whole checkpoint only.
+                save_weights_only=recipe.training.average_weights is None,
+                save_top_k=1,
             )
             callbacks.append(best)
         trainer = quiet_trainer(
