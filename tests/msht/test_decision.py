@@ -1,0 +1,238 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from scipy.special import expit
+
+from msht.calibration.conformal import conformal_quantile
+from msht.calibration.platt import fit_platt
+from msht.calibration.temperature import fit_temperature
+from msht.decision import (
+    Decision,
+    Point,
+    case_probability,
+    decide_case,
+    fit_decision,
+    fit_temperatures,
+    override_threshold,
+    reference_by_case,
+)
+from msht.errors import InvalidInput
+from msht.images.quality import QualityGate
+from msht.training.recipe import Decision as Settings
+
+
+def decision_with(threshold: float = 0.5, quantile: float = 0.9, **changes: float) -> Decision:
+    point = Point(threshold=threshold, rule="r", data="d", guarantee="g")
+    values = {
+        "case_slope": 1.0,
+        "case_intercept": 0.0,
+        "case_point": point,
+        "field_point": point,
+        "conformal_quantile": quantile,
+        "conformal_error": 0.1,
+        "conformal_cases": 20,
+        "minimum_fields": 1,
+        "quality": QualityGate(),
+    }
+    return Decision(**{**values, **changes})
+
+
+def fields_of(cases: int = 40, per_case: int = 3, seed: int = 0) -> pd.DataFrame:
+    """Out-of-fold fields whose log-odds follow the label of their case, with noise."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for case in range(cases):
+        positive = case % 2 == 1
+        for _ in range(per_case):
+            rows.append(
+                {
+                    "case": f"C{case:02d}",
+                    "label": "positive" if positive else "negative",
+                    "calibrated_logit": generator.normal(1.5 if positive else -1.5, 1.5),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def test_a_temperature_is_fitted_for_each_fold_on_its_own_images() -> None:
+    generator = np.random.default_rng(1)
+    truth = generator.normal(0, 2, 400)
+    labels = (generator.random(400) < expit(truth)).astype(int)
+    folds = np.repeat([1, 3], 200)
+    logits = truth * np.where(folds == 1, 1.0, 4.0)  # the second network is four times too sure
+    found = fit_temperatures(folds, logits, labels)
+    assert set(found) == {1, 3}
+    assert found[1] == fit_temperature(logits[:200], labels[:200])
+    assert found[3] / found[1] == pytest.approx(4.0, rel=0.35)
+
+
+def test_a_case_is_positive_when_any_field_is_unless_the_cohort_says_otherwise() -> None:
+    frame = pd.DataFrame({"case": ["A", "A", "B", "C"], "label": ["negative", "positive", "negative", "positive"]})
+    assert reference_by_case(frame).to_dict() == {"A": 1, "B": 0, "C": 1}
+    known = frame.assign(case_label=["negative", "negative", "positive", "positive"])
+    assert reference_by_case(known).to_dict() == {"A": 0, "B": 1, "C": 1}
+    partly = frame.assign(case_label=["negative", "negative", None, "positive"])
+    assert reference_by_case(partly).to_dict() == {"A": 1, "B": 0, "C": 1}
+
+
+def test_the_case_score_is_the_mean_logit_made_a_probability_by_platt() -> None:
+    frame = fields_of()
+    decision, cases = fit_decision(frame, Settings(), QualityGate())
+    means = frame.groupby("case")["calibrated_logit"].mean()
+    assert cases["case"].tolist() == means.index.tolist()
+    assert cases["logit"].to_numpy() == pytest.approx(means.to_numpy())
+    assert cases["fields"].eq(3).all()
+    platt = fit_platt(means.to_numpy(), cases["label"].to_numpy())
+    assert (decision.case_slope, decision.case_intercept) == (platt.slope, platt.intercept)
+    assert case_probability(decision, means.to_numpy()) == pytest.approx(cases["probability"].to_numpy())
+    assert decision.conformal_quantile == conformal_quantile(cases["label"], cases["probability"], 0.1)
+    assert decision.conformal_cases == 40
+
+
+@pytest.mark.parametrize("target", [0.7, 0.9])
+def test_the_operating_points_reach_their_sensitivity_out_of_fold(target: float) -> None:
+    frame = fields_of(cases=60)
+    decision, cases = fit_decision(frame, Settings(target_sensitivity=target), QualityGate())
+    positive = cases[cases["label"] == 1]
+    assert (positive["probability"] >= decision.case_point.threshold).mean() >= target
+    fields = expit(frame.loc[frame["label"] == "positive", "calibrated_logit"])
+    assert (fields >= decision.field_point.threshold).mean() >= target
+    assert decision.case_point.data == "out-of-fold development cases (n = 60, 30 positive)"
+    assert decision.field_point.data == "out-of-fold development fields (n = 180, 90 positive)"
+    assert f"{target:.0%}" in decision.case_point.rule
+    assert not decision.case_point.overridden
+
+
+def test_cases_of_one_class_fall_back_on_fields_and_say_so() -> None:
+    frame = fields_of(cases=20).assign(case=lambda f: f["case"].str[:2])
+    frame["label"] = np.where(frame.index % 2, "positive", "negative")  # every case holds a positive field
+    frame["calibrated_logit"] += np.where(frame["label"] == "positive", 3.0, -3.0)
+    decision, cases = fit_decision(frame, Settings(), QualityGate())
+    assert set(cases["label"]) == {1}
+    assert (decision.case_slope, decision.case_intercept) == (1.0, 0.0)
+    assert cases["probability"].to_numpy() == pytest.approx(expit(cases["logit"].to_numpy()))
+    assert "since every development case is positive" in decision.case_point.data
+    assert "fields" in decision.case_point.data
+    assert "field sensitivity" in decision.case_point.rule
+    assert decision.case_point.threshold == decision.field_point.threshold
+
+
+def test_fields_without_any_positive_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="positive"):
+        fit_decision(fields_of().assign(label="negative"), Settings(), QualityGate())
+
+
+def test_few_cases_rule_nothing_out() -> None:
+    decision, _ = fit_decision(fields_of(cases=6), Settings(conformal_error=0.1), QualityGate())
+    assert decision.conformal_quantile == 1.0
+    answer = decide_case(decision, np.array([9.0, 9.0]))
+    assert answer.conformal == ("negative", "positive")
+    assert answer.call == "indeterminate"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(-15, 15), min_size=1, max_size=5),
+    st.floats(0, 5),
+    st.floats(0.01, 3),
+    st.floats(-2, 2),
+)
+def test_more_evidence_never_lowers_a_case(logits: list[float], more: float, slope: float, intercept: float) -> None:
+    decision = decision_with(threshold=0.4, case_slope=slope, case_intercept=intercept)
+    low = decide_case(decision, np.array(logits))
+    high = decide_case(decision, np.array(logits) + more)
+    assert low.probability is not None
+    assert high.probability is not None
+    assert high.probability >= low.probability
+    rank = {"negative": 0, "indeterminate": 1, "positive": 2}
+    assert rank[high.call] >= rank[low.call]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(-8, 8), st.floats(0.02, 0.98), st.floats(0, 1))
+def test_a_call_is_made_only_when_set_and_threshold_agree(logit: float, threshold: float, quantile: float) -> None:
+    answer = decide_case(decision_with(threshold=threshold, quantile=quantile), np.array([logit]))
+    probability = expit(logit)
+    assert answer.logit == pytest.approx(logit)
+    assert answer.probability == pytest.approx(probability)
+    side = "positive" if probability >= threshold else "negative"
+    if answer.call == "indeterminate":
+        assert answer.conformal != (side,)
+        assert len(answer.reasons) == 1
+    else:
+        assert answer.call == side
+        assert answer.conformal == (side,)
+        assert answer.reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("logit", "threshold", "quantile", "conformal", "call", "reason"),
+    [
+        (3.0, 0.5, 0.6, ("positive",), "positive", ""),
+        (-3.0, 0.5, 0.6, ("negative",), "negative", ""),
+        (0.1, 0.5, 0.6, ("negative", "positive"), "indeterminate", "Neither class can be ruled out"),
+        (0.1, 0.5, 0.2, (), "indeterminate", "The score fits neither class"),
+        (0.85, 0.9, 0.4, ("positive",), "indeterminate", "The threshold says negative, while the conformal set"),
+        (-0.85, 0.1, 0.4, ("negative",), "indeterminate", "The threshold says positive, while the conformal set"),
+        (0.0, 0.5, 0.5, ("negative", "positive"), "indeterminate", "Neither class can be ruled out"),
+    ],
+)
+def test_the_conformal_set_refers_what_it_cannot_tell(
+    logit: float, threshold: float, quantile: float, conformal: tuple[str, ...], call: str, reason: str
+) -> None:
+    answer = decide_case(decision_with(threshold=threshold, quantile=quantile), np.array([logit]))
+    assert answer.conformal == conformal
+    assert answer.call == call
+    assert " ".join(answer.reasons).startswith(reason)
+
+
+def test_a_probability_at_the_threshold_is_positive() -> None:
+    assert (
+        decide_case(decision_with(threshold=0.5, quantile=0.5, case_intercept=1e-9), np.array([0.0])).call == "positive"
+    )
+
+
+@pytest.mark.parametrize(("fields", "minimum"), [(0, 1), (2, 3), (1, 2)])
+def test_too_few_fields_are_not_evaluable(fields: int, minimum: int) -> None:
+    answer = decide_case(decision_with(minimum_fields=minimum), np.full(fields, 9.0))
+    assert answer.call == "not evaluable"
+    assert (answer.logit, answer.probability, answer.conformal) == (None, None, ())
+    words = "1 evaluable field;" if fields == 1 else f"{fields} evaluable fields;"
+    assert answer.reasons == (f"{words} at least {minimum} needed.",)
+
+
+@pytest.mark.parametrize(("share", "call"), [(0.0, "positive"), (0.5, "positive"), (0.6, "indeterminate")])
+def test_a_case_that_looks_unlike_the_cohort_is_referred(share: float, call: str) -> None:
+    answer = decide_case(decision_with(quantile=0.3), np.array([4.0]), share_novel=share)
+    assert answer.call == call
+    assert (call == "positive") == (answer.reasons == ())
+
+
+def test_the_order_of_the_fields_does_not_matter() -> None:
+    logits = np.array([2.0, -1.0, 0.25])
+    assert decide_case(decision_with(), logits) == decide_case(decision_with(), logits[::-1])
+
+
+def test_a_threshold_of_the_user_is_marked_and_changes_nothing_else() -> None:
+    decision = decision_with(threshold=0.5)
+    other = override_threshold(decision, 0.2)
+    assert other.case_point.threshold == 0.2
+    assert other.case_point.overridden
+    assert "overridden" in other.case_point.guarantee
+    assert other.model_copy(update={"case_point": decision.case_point}) == decision
+    assert decision.case_point.threshold == 0.5
+    with pytest.raises(ValidationError):
+        override_threshold(decision, 1.5)
+
+
+def test_a_decision_survives_json_to_the_last_bit() -> None:
+    decision, _ = fit_decision(fields_of(), Settings(), QualityGate())
+    assert Decision.model_validate_json(decision.model_dump_json()) == decision
+    assert Decision.model_validate(json.loads(json.dumps(decision.model_dump(mode="json")))) == decision
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Decision.model_validate({**decision.model_dump(), "treshold": 0.5})
