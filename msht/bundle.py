@@ -12,7 +12,6 @@ Nothing in it is a pickle, and nothing is read that its digest does not vouch fo
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msht.decision import Decision
 from msht.errors import BrokenBundle, InvalidInput
-from msht.files import cannot_write, inside, read_json, sha256_of, write_json, write_text
+from msht.files import as_any_new_file, cannot_write, inside, read_json, sha256_of, write_json, write_text
 from msht.images.preprocessing import Preprocessing
 
 if TYPE_CHECKING:  # reading a description must not cost the seconds that torch takes to import
@@ -37,6 +36,10 @@ if TYPE_CHECKING:  # reading a description must not cost the seconds that torch 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
 SEAL = "bundle.sha256"
+REFERENCE = "reference.safetensors"
+NETWORK_FILES = ("config.json", "model.safetensors")
+CLUTTER = frozenset({"Thumbs.db", "desktop.ini"})
+"""What file managers leave in any folder, besides names that begin with a dot."""
 
 
 class FoldDescription(BaseModel):
@@ -96,7 +99,7 @@ class Bundle:
         from msht.calibration.novelty import FeatureReference
         from msht.ensemble import Ensemble, FoldModel
 
-        references = load_file(self.path / "reference.safetensors")
+        references = load_file(self.path / REFERENCE)
         folds = []
         for fold in self.description.folds:
             prefix = f"fold-{fold.number}."
@@ -118,14 +121,34 @@ def save_network(network: nn.Module, folder: Path) -> str:
     Returns:
         SHA-256 of the weights.
     """
+    from safetensors import SafetensorError
     from timm.models import save_for_hf
 
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         save_for_hf(network, str(folder), safe_serialization=True)
+        as_any_new_file(folder / "model.safetensors")
     except OSError as error:
         raise cannot_write(folder, error) from error
+    except SafetensorError as error:  # what a full disk is called there
+        raise cannot_write(folder, OSError(str(error))) from error
     return sha256_of(folder / "model.safetensors")
+
+
+def save_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write arrays as safetensors.
+
+    Raises:
+        OSError: if the disk is full or cannot be written, as for any other file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(dict(arrays), path)
+        as_any_new_file(path)  # safetensors makes its files for their owner alone
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def load_network(folder: Path) -> nn.Module:
@@ -135,13 +158,14 @@ def load_network(folder: Path) -> nn.Module:
         BrokenBundle: if the folder does not hold such a network.
     """
     import timm
+    from safetensors import SafetensorError
 
-    for name in ("config.json", "model.safetensors"):
+    for name in NETWORK_FILES:
         if not (folder / name).is_file():
             raise BrokenBundle(f"{folder} has no {name}.", "Copy the folder again from where it was made.")
     try:
         network = timm.create_model(f"local-dir:{folder.resolve()}", pretrained=True)
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise BrokenBundle(
             f"{folder} does not hold a network that this program can build ({reason}).",
@@ -173,8 +197,6 @@ def write_bundle(
         InvalidInput: if there is something at `path` already.
         MissingResource: if it cannot be written.
     """
-    from safetensors.numpy import save_file
-
     if path.exists():
         raise InvalidInput(f"{path} exists already.", "Choose another name, or remove it first.")
     try:
@@ -199,7 +221,7 @@ def write_bundle(
                     weights_sha256=digest,
                 )
             )
-        save_file(references, scratch / "reference.safetensors")
+        save_arrays(references, scratch / REFERENCE)
         write_text(scratch / "recipe.yaml", recipe_yaml)
         write_text(scratch / "data_card.md", data_card)
         files = {
@@ -231,10 +253,14 @@ def read_bundle(path: Path) -> Bundle:
             raise BrokenBundle(f"{path} is not a bundle: it has no {name}.", "Give a folder made by `msht bundle`.")
     again = "Copy the bundle again from where it was made."
     digest = sha256_of(path / DESCRIPTION)
-    seal = (path / SEAL).read_text(encoding="utf-8", errors="replace").strip()
-    if not re.fullmatch(r"[0-9a-f]{64}", seal) or seal != digest:
+    if (path / SEAL).read_bytes() != f"{digest}\n".encode():
         raise BrokenBundle(f"{path / DESCRIPTION} does not have the digest in {SEAL}: one of them changed.", again)
-    data = read_json(path / DESCRIPTION, what="bundle description")
+    try:
+        data = read_json(path / DESCRIPTION, what="bundle description")
+    except InvalidInput as error:
+        raise BrokenBundle(error.problem, error.mend) from error
+    if not isinstance(data, dict):
+        raise BrokenBundle(f"{path / DESCRIPTION} describes no bundle.", again)
     if data.get("format") != FORMAT:
         raise BrokenBundle(
             f"{path} has format {data.get('format')}; this version reads {FORMAT}.",
@@ -246,10 +272,29 @@ def read_bundle(path: Path) -> Bundle:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BrokenBundle(f"{path / DESCRIPTION}: {where}: {first['msg']}.", "Make the bundle again.") from error
+    _check_files(path, description, again)
+    return Bundle(path=path, description=description, digest=digest)
+
+
+def _check_files(path: Path, description: Description, again: str) -> None:
     for name, wanted in description.files.items():
-        file = inside(path, name)
+        try:
+            file = inside(path, name)
+        except InvalidInput as error:
+            raise BrokenBundle(f"{path / DESCRIPTION}: {error.problem}", again) from error
         if not file.is_file():
             raise BrokenBundle(f"{path} lacks {name}.", again)
         if sha256_of(file) != wanted:
             raise BrokenBundle(f"{file} changed since the bundle was made (its digest differs).", again)
-    return Bundle(path=path, description=description, digest=digest)
+    needed = [REFERENCE, *(f"{fold.folder}/{name}" for fold in description.folds for name in NETWORK_FILES)]
+    for name in needed:
+        if name not in description.files:
+            raise BrokenBundle(f"{path / DESCRIPTION} has no digest of {name}.", "Make the bundle again.")
+    for fold in description.folds:
+        if description.files.get(f"{fold.folder}/model.safetensors") != fold.weights_sha256:
+            raise BrokenBundle(f"{path / DESCRIPTION} names other weights for {fold.folder} than it lists.", again)
+    known = {*description.files, DESCRIPTION, SEAL}
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if not file.is_dir() and name not in known and not file.name.startswith(".") and file.name not in CLUTTER:
+            raise BrokenBundle(f"{file} does not belong to the bundle: no digest vouches for it.", "Remove it.")

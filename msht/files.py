@@ -31,9 +31,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     os.close(handle)
     temporary = Path(name)
-    temporary.chmod(0o666 & ~_umask())
     try:
         yield temporary
+        as_any_new_file(temporary)  # at the end, since some writers rename a file of their own onto this name
         temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -112,7 +112,8 @@ def inside(root: Path, relative: str) -> Path:
     return candidate
 
 
-def _umask() -> int:
+def as_any_new_file(path: Path) -> None:
+    """Give a file that was made for its owner alone the permissions of any new file."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    path.chmod(0o666 & ~mask)

@@ -74,6 +74,7 @@ def test_a_temperature_is_fitted_for_each_fold_on_its_own_images() -> None:
 def test_a_case_is_positive_when_any_field_is_unless_the_cohort_says_otherwise() -> None:
     frame = pd.DataFrame({"case": ["A", "A", "B", "C"], "label": ["negative", "positive", "negative", "positive"]})
     assert reference_by_case(frame).to_dict() == {"A": 1, "B": 0, "C": 1}
+    frame["case_id"] = frame["case"]
     known = frame.assign(case_label=["negative", "negative", "positive", "positive"])
     assert reference_by_case(known).to_dict() == {"A": 0, "B": 1, "C": 1}
     partly = frame.assign(case_label=["negative", "negative", None, "positive"])

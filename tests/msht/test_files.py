@@ -80,6 +80,17 @@ def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> N
     assert (tmp_path / "note.txt").stat().st_mode & 0o777 == 0o640
 
 
+def test_a_writer_that_puts_a_file_of_its_own_in_place_changes_no_permissions(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with atomic_path(tmp_path / "data.bin") as temporary:
+            (tmp_path / "private").touch(mode=0o600)
+            (tmp_path / "private").replace(temporary)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "data.bin").stat().st_mode & 0o777 == 0o644
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
