@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from typer import Argument, Option, Typer
 from typer.core import TyperGroup
 
-from cli.options import Device, TrackingUri
+from cli.options import Device, Images, TrackingUri
 
 
 class MakeByDefault(TyperGroup):
@@ -29,6 +29,7 @@ def make(
     run: Annotated[Path, Argument(help="Finished run of `msht crossval`.")],
     out: Annotated[Path, Option(help="Folder to write; it must not exist.")],
     name: Annotated[str | None, Option(help="Name in reports; default: the folder's.")] = None,
+    images: Images = None,
     device: Device = "auto",
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -37,7 +38,9 @@ def make(
     from pipelines.bundle import make_bundle
 
     with progress() as bars:
-        bundle = make_bundle(run, out, name=name, device=device, tracking_uri=tracking_uri, progress=bars)
+        bundle = make_bundle(
+            run, out, name=name, images=images, device=device, tracking_uri=tracking_uri, progress=bars
+        )
     say(f"{out}: {len(bundle.description.folds)} networks, digest {bundle.digest}.")
 
 

@@ -53,4 +53,5 @@ def crossval(
             f"Out of fold by {level}: AUROC {in_words(row, 'auroc')}, "
             f"balanced accuracy {in_words(row, 'balanced_accuracy')}"
         )
-    say(f"{folder}: {result.seconds / 60:.1f} min of training. The test set is unopened.")
+    opened = "opened" if (folder / "evaluation.json").is_file() else "unopened"
+    say(f"{folder}: {result.seconds / 60:.1f} min of training. The test set is {opened}.")

@@ -7,12 +7,13 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from cli.options import Device, TrackingUri
+from cli.options import Device, Images, TrackingUri
 
 
 def evaluate(
     run: Annotated[Path, Argument(help="Finished run of `msht crossval`.")],
     again: Annotated[bool, Option("--again", help="Open the test set anew; every opening is recorded.")] = False,
+    images: Images = None,
     device: Device = "auto",
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -22,7 +23,7 @@ def evaluate(
     from pipelines.words import find_row, in_words
 
     with progress() as bars:
-        result = evaluate_run(run, again=again, device=device, tracking_uri=tracking_uri, progress=bars)
+        result = evaluate_run(run, again=again, images=images, device=device, tracking_uri=tracking_uri, progress=bars)
     measures = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "brier")
     rows = [find_row(result["performance"], level) for level in ("field", "case")]
     table(

@@ -24,7 +24,12 @@ CASE_RULE_IN_WORDS = (
     "The case score is the mean log-odds of its evaluable fields, made a probability by a logistic curve that was "
     "fitted on out-of-fold development cases (Platt scaling)."
 )
-REFERENCE_IN_WORDS = "A case is positive by reference when any of its fields is labelled positive."
+NO_BETTER_THAN_CHANCE = (
+    "On out-of-fold cases the score does not rise with the reference: by case this model is no better than chance, "
+    "and its case scores are not calibrated."
+)
+REFERENCE_BY_FIELDS = "A case is positive by reference when any of its fields is labelled positive."
+REFERENCE_BY_CASES = "A case's reference is the cohort's own label of the case (case_label)."
 
 
 class Point(BaseModel):
@@ -52,8 +57,11 @@ class Decision(BaseModel):
     conformal_quantile: float = Field(ge=0, le=1)
     conformal_error: float
     conformal_cases: int
+    conformal_level: Literal["case", "field"] = "case"
     minimum_fields: int
     quality: QualityGate
+    warnings: tuple[str, ...] = ()
+    """What every report must say about this decision."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +83,23 @@ class CaseAnswer:
     reasons: tuple[str, ...]
 
 
+def has_case_labels(frame: pd.DataFrame) -> bool:
+    """Whether the cohort says itself what each case is."""
+    return "case_label" in frame and "case_id" in frame and bool(frame["case_label"].notna().all())
+
+
+def reference_in_words(frame: pd.DataFrame) -> str:
+    """Where the reference of a case comes from, as `reference_by_case` takes it."""
+    return REFERENCE_BY_CASES if has_case_labels(frame) else REFERENCE_BY_FIELDS
+
+
 def reference_by_case(frame: pd.DataFrame) -> pd.Series:
     """Reference label (0 or 1) of each case: `case_label` where the cohort has it, else any positive field.
 
     Args:
         frame: columns `case` and `label`, and maybe `case_label`; labels are class names.
     """
-    column = "case_label" if "case_label" in frame and frame["case_label"].notna().all() else "label"
+    column = "case_label" if has_case_labels(frame) else "label"
     return (frame[column] == CLASSES[1]).astype(int).groupby(frame["case"]).max()
 
 
@@ -109,7 +127,9 @@ def fit_decision(frame: pd.DataFrame, settings: DecisionSettings, gate: QualityG
     Returns:
         The decision, and a table with a row per case: `case`, `label` (0 or 1), `logit`, `probability`, `fields`.
     """
-    from msht.calibration.platt import apply_platt, fit_platt
+    from msht.calibration.platt import fit_platt
+
+    warnings: tuple[str, ...] = ()
 
     labels = (frame["label"] == CLASSES[1]).to_numpy(dtype=int)
     probabilities = expit(frame["calibrated_logit"].to_numpy(dtype=float))
@@ -134,8 +154,12 @@ def fit_decision(frame: pd.DataFrame, settings: DecisionSettings, gate: QualityG
         level_labels, level_probabilities = labels, probabilities
     else:
         platt = fit_platt(cases["logit"].to_numpy(), case_labels)
-        slope, intercept = platt.slope, platt.intercept
-        cases["probability"] = apply_platt(cases["logit"].to_numpy(), platt)
+        if platt.slope > 0:
+            slope, intercept = platt.slope, platt.intercept
+        else:  # followed, such a curve would turn every call around
+            slope, intercept = 1.0, 0.0
+            warnings = (NO_BETTER_THAN_CHANCE,)
+        cases["probability"] = expit(slope * cases["logit"].to_numpy() + intercept)
         level_labels, level_probabilities = case_labels, cases["probability"].to_numpy()
         point = _point(
             threshold_for_sensitivity(level_labels, level_probabilities, settings.target_sensitivity, level="case"),
@@ -149,8 +173,10 @@ def fit_decision(frame: pd.DataFrame, settings: DecisionSettings, gate: QualityG
         conformal_quantile=min(1.0, conformal_quantile(level_labels, level_probabilities, settings.conformal_error)),
         conformal_error=settings.conformal_error,
         conformal_cases=len(level_labels),
+        conformal_level="case" if len(set(case_labels)) == 2 else "field",
         minimum_fields=settings.minimum_fields,
         quality=gate,
+        warnings=warnings,
     )
     return decision, cases
 

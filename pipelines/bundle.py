@@ -11,7 +11,7 @@ from data_cards.schema import render_card
 from msht import __version__
 from msht.bundle import Bundle, read_bundle, write_bundle
 from msht.cohort.splits import Split, describe_split
-from msht.decision import CASE_RULE_IN_WORDS, REFERENCE_IN_WORDS
+from msht.decision import CASE_RULE_IN_WORDS, reference_in_words
 from msht.errors import BrokenBundle, InvalidInput
 from msht.files import read_json
 from msht.training.recipe import Recipe, recipe_as_yaml
@@ -35,6 +35,7 @@ def make_bundle(
     out: Path,
     *,
     name: str | None = None,
+    images: Path | None = None,
     device: str = "auto",
     tracking_uri: str | None = None,
     progress: Progress | None = None,
@@ -45,6 +46,7 @@ def make_bundle(
         run_path: a finished run.
         out: a folder that does not exist yet.
         name: of the bundle; None: the folder's.
+        images: folder of the images, if they moved.
         device: for the test set.
         tracking_uri: of MLflow.
         progress: who listens.
@@ -57,8 +59,10 @@ def make_bundle(
     state = run.require_finished()
     if out.exists():
         raise InvalidInput(f"{out} exists already.", "Choose another name, or remove it first.")
-    evaluation = evaluate_run(run_path, device=device, tracking_uri=tracking_uri, progress=progress)
-    recipe, split, fitted = run.recipe(), run.split(), load_fitted(run)
+    client = tracking.open_client(tracking_uri or state["tracking_uri"])
+    tracking.require_run(client, state["mlflow_run"])
+    evaluation = evaluate_run(run_path, images=images, device=device, tracking_uri=tracking_uri, progress=progress)
+    recipe, split, fitted = run.recipe(), run.split(check_images=False), load_fitted(run)
     figures = read_json(run.figures_file, what="figures of a run")
     bundle = write_bundle(
         out,
@@ -74,13 +78,12 @@ def make_bundle(
             "decision": fitted.decision,
             "cohort": cohort_facts(split),
             "performance": [*evaluation["performance"], *figures],
-            "training": training_facts(recipe, state, evaluation),
+            "training": training_facts(recipe, split, state, evaluation),
             "limits": (*LIMITS, *card_limits(split)),
         },
         recipe_yaml=recipe_as_yaml(recipe),
         data_card=render_card(card_of(split)),
     )
-    client = tracking.open_client(tracking_uri)
     client.set_tag(state["mlflow_run"], "msht.bundle_digest", bundle.digest)
     client.log_artifact(state["mlflow_run"], str(out / "bundle.json"), "bundle")
     return bundle
@@ -126,7 +129,7 @@ def cohort_facts(split: Split) -> dict[str, Any]:
     }
 
 
-def training_facts(recipe: Recipe, state: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
+def training_facts(recipe: Recipe, split: Split, state: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
     """What a bundle says about its training."""
     selection = {
         "last": f"no data: the weights after epoch {recipe.training.epochs} were kept",
@@ -141,7 +144,7 @@ def training_facts(recipe: Recipe, state: dict[str, Any], evaluation: dict[str, 
         "epoch_chosen_by": selection,
         "temperature_fitted_on": "out-of-fold images, each fold's network by the images it did not see",
         "case_rule": CASE_RULE_IN_WORDS,
-        "reference": REFERENCE_IN_WORDS,
+        "reference": reference_in_words(split.frame),
         "test_opened": evaluation["opened"],
     }
 

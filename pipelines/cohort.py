@@ -17,6 +17,7 @@ from msht.cohort.manifest import (
     counts_of,
     read_manifest,
     read_table,
+    refuse_to_overwrite,
     require_both_classes,
     write_manifest,
 )
@@ -71,18 +72,33 @@ def import_cohort(
     Raises:
         InvalidInput: naming the file, row and column; nothing is written then.
     """
+    refuse_to_overwrite(out, source)
     if not source.exists():
         raise InvalidInput(f"{source} does not exist.", "Give a folder of class folders, or a table.")
     skipped: dict[str, int] = {}
+    if source.is_dir() and (images is not None or any((columns or {}).values())):
+        raise InvalidInput(
+            f"--images and the column options are for a table, but {source} is a folder.", "Leave them out."
+        )
     if source.is_dir():
         frame, root = _from_folders(source, skipped), source
     else:
         frame, root = _from_table(source, columns or {}), images or source.parent
         if not root.is_dir():
             raise InvalidInput(f"The folder of images {root} does not exist.", "Give its place with --images.")
+    for column in ("image", "label"):
+        if column not in frame:
+            hint = " It looks separated by semicolons; save it with commas." if ";" in str(frame.columns[0]) else ""
+            raise InvalidInput(
+                f"{source.name} has no column '{column}'; it has {', '.join(map(str, frame.columns))}.{hint}",
+                f"Name the column with --{column}-column.",
+            )
     for column, pattern in (patterns or {}).items():
         if pattern is not None:
             frame[column] = _by_pattern(frame["image"], pattern, column)
+    for column in ("label", "patient_id", "case_id", "slide_id"):
+        if column in frame:  # "P1 " and "P1" are one patient, and must not become two
+            frame[column] = frame[column].str.strip()
     frame["label"] = _mapped(frame["label"], labels, positive)
     _check_card(card)
     manifest = build_manifest(frame, root, source=source.name, card=card)
@@ -107,6 +123,12 @@ def _from_folders(folder: Path, skipped: dict[str, int]) -> pd.DataFrame:
                 skipped[path.suffix.lower() or "no ending"] = skipped.get(path.suffix.lower() or "no ending", 0) + 1
                 continue
             relative = path.relative_to(folder).as_posix()
+            if not relative.isprintable():
+                raise InvalidInput(
+                    f"The file {relative.encode('utf-8', 'backslashreplace').decode()!r} has a name that no table can "
+                    "hold.",
+                    "Rename it.",
+                )
             inside(folder, relative)
             rows.append({"image": relative, "label": place.name})
     if not rows:
@@ -214,6 +236,7 @@ def split_cohort(
     Raises:
         InvalidInput: as `make_split`; nothing is written then.
     """
+    refuse_to_overwrite(out, manifest_file)
     manifest = read_manifest(manifest_file, images=images)
     where = None
     if test_where is not None:

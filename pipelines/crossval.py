@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -11,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from scipy.special import expit
 
-from msht.bundle import save_network
+from msht.bundle import save_arrays, save_network
 from msht.calibration.novelty import FeatureReference
 from msht.cohort.dataset import FieldStore
 from msht.cohort.manifest import CLASSES
@@ -24,12 +25,12 @@ from msht.errors import InvalidInput
 from msht.files import atomic_path, cannot_write, read_json, write_json, write_text
 from msht.images.quality import QualityGate
 from msht.training.recipe import Recipe, flatten, read_recipe, recipe_as_yaml
-from msht.training.trainer import FoldResult, fold_seed, train_fold
+from msht.training.trainer import FoldResult, fold_seed, network_of, train_fold
 from pipelines import tracking
-from pipelines.performance import performance_rows, write_predictions
+from pipelines.performance import UNITS, performance_rows, read_predictions, write_predictions
 from pipelines.progress import Interrupted, Progress, Silent, stage
 from pipelines.recipes import recipe_path
-from pipelines.run_folder import RunFolder, environment, now
+from pipelines.run_folder import RunFolder, environment, now, recipe_digest
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,13 @@ def cross_validate(
     run = RunFolder(out)
     if resume:
         state = run.state()
-        chosen, split = run.recipe(), read_split(run.split_file, images=images)
+        chosen, split = run.recipe(), run.split(images)
         _same_as_before(run, chosen, split, recipe, overrides, split_file)
+        if state["status"] == "finished":
+            figures = read_json(run.figures_file, what="figures of a run")
+            return CrossvalResult(run=out, performance=figures, seconds=state["seconds"])
+        experiment = state["experiment"]
+        tracking_uri = tracking_uri or state["tracking_uri"]
     else:
         if split_file is None or recipe is None:
             raise InvalidInput("A new cross-validation needs --split and --recipe.", "Give both, or --resume RUN.")
@@ -87,17 +93,27 @@ def cross_validate(
             )
         chosen = read_recipe(recipe_path(recipe), overrides)
         split = read_split(split_file, images=images)
-        state = {"status": "running", "started": now(), "split_digest": split.digest, "seconds": 0.0}
+        state = {
+            "status": "running",
+            "started": now(),
+            "split_digest": split.digest,
+            "recipe_digest": recipe_digest(chosen),
+            "experiment": experiment,
+            "tracking_uri": tracking_uri or tracking.default_tracking_uri(),
+            "seconds": 0.0,
+        }
     _check_accelerator(accelerator)
+    network_of(chosen)  # a network that cannot be made is said now, not when a folder has been begun
     development = split.development
     store = FieldStore(split.root, chosen.preprocessing, int(chosen.training.cache_gib * 2**30))
     with stage(progress, "Reading images", len(development)) as steps:
         store.load(list(development["image"]), steps.at)
+    _refuse_copies(development, split, store)
     client = tracking.open_client(tracking_uri)
     experiment_id = tracking.experiment_id(client, experiment, tracking_uri)
     out.mkdir(parents=True, exist_ok=True)
     write_text(run.recipe_file, recipe_as_yaml(chosen))
-    if not resume:
+    if not resume or images is not None:
         write_split(split, run.split_file)
     state.update(status="running", environment=environment(), recipe=chosen.name)
     run.write_state(state)
@@ -107,10 +123,11 @@ def cross_validate(
             client, experiment_id, out.name, tags={"msht.kind": "crossval"}, resumed=state.get("mlflow_run")
         ) as parent:
             state["mlflow_run"] = parent
-            tracking.log_parameters(client, parent, flatten(chosen.model_dump(mode="json")))
+            tracking.log_parameters(client, parent, tracked_parameters(chosen))
             client.log_artifact(parent, str(run.recipe_file))
-            tracking.log_table(client, parent, split.frame, "split.csv")
-            client.log_dict(parent, describe_split(split), "split.json")
+            tracking.log_table(client, parent, split.frame, "split.csv", split)
+            described = describe_split(split)
+            client.log_dict(parent, {**described, "card": split.card and Path(split.card).name}, "split.json")
             for number in range(1, split.folds + 1):
                 where = f"in fold {number} of {split.folds}"
                 if (run.fold(number) / "fold.json").is_file():
@@ -128,7 +145,7 @@ def cross_validate(
                 run.write_state(state)
             where = "while calibrating"
             performance = _calibrate(run, chosen, split, store)
-            _log_figures(client, parent, run, performance)
+            _log_figures(client, parent, run, performance, split)
     except KeyboardInterrupt as error:
         run.write_state({**state, "status": "interrupted", "where": f"stopped {where}"})
         raise Interrupted(
@@ -165,9 +182,31 @@ def _same_as_before(
         )
 
 
+def tracked_parameters(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's settings for the tracking server; of a file of weights, its name only."""
+    parameters = flatten(recipe.model_dump(mode="json"))
+    if isinstance(recipe.network.pretrained, str):
+        parameters["network.pretrained"] = Path(recipe.network.pretrained).name
+    return parameters
+
+
+def _refuse_copies(development: pd.DataFrame, split: Split, store: FieldStore) -> None:
+    """Refuse a file that lies in two folds under different names: the network would be asked what it was taught."""
+    frame = development.assign(sha256=[store[image].sha256 for image in development["image"]])
+    crossing = frame.groupby("sha256")["fold"].nunique()
+    if (crossing > 1).any():
+        same = list(frame.loc[frame["sha256"] == crossing.index[crossing > 1][0], "image"])
+        raise InvalidInput(
+            f"'{same[0]}' and '{same[1]}' are the same file in two folds ({int((crossing > 1).sum())} such files).",
+            "Find them all with `msht cohort audit`, remove the copies, and split again.",
+        )
+
+
 def _check_accelerator(accelerator: str) -> None:
     import torch
 
+    if accelerator not in {"auto", "cpu", "gpu", "cuda"}:
+        raise InvalidInput(f"--accelerator {accelerator} is unknown.", "Use auto, cpu or gpu.")
     if accelerator in {"gpu", "cuda"} and not torch.cuda.is_available():
         raise InvalidInput("--accelerator gpu: this machine has no CUDA device.", "Use --accelerator cpu.")
 
@@ -187,7 +226,8 @@ def _one_fold(
     training = development[development["fold"] != number].reset_index(drop=True)
     held_out = development[development["fold"] == number].reset_index(drop=True)
     epochs = recipe.training.epochs
-    batches = int(np.ceil(len(training) / recipe.training.batch_size))
+    size = min(recipe.training.batch_size, len(training))
+    batches = math.ceil(len(training) / size) - (len(training) % size == 1)
     with stage(progress, f"Fold {number} of {split.folds}", epochs * batches) as steps:
 
         def on_epoch(row: dict[str, float]) -> None:
@@ -224,7 +264,7 @@ def _write_fold(
     scratch = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{number}."))
     try:
         digest = save_network(result.network, scratch)
-        save_file({"held_out": np.ascontiguousarray(result.features)}, scratch / "features.safetensors")
+        save_arrays({"held_out": np.ascontiguousarray(result.features)}, scratch / "features.safetensors")
         result.history.to_csv(scratch / "history.csv", index=False)
         held_out[["image"]].assign(logit=result.logits.astype(np.float64)).to_csv(
             scratch / "out_of_fold.csv", index=False
@@ -256,7 +296,10 @@ def _calibrate(run: RunFolder, recipe: Recipe, split: Split, store: FieldStore) 
     """Fit temperatures, gate, novelty limits and decision on out-of-fold data, and write them."""
     frame = split.development
     frame = frame.assign(case=cases_of(frame), group=groups_of(frame, split.grouped_by))
-    parts = [pd.read_csv(run.fold(n) / "out_of_fold.csv") for n in range(1, split.folds + 1)]
+    parts = [
+        pd.read_csv(run.fold(n) / "out_of_fold.csv", dtype={"image": str}, keep_default_na=False)
+        for n in range(1, split.folds + 1)
+    ]
     frame = frame.merge(pd.concat(parts), on="image", validate="one_to_one")
     labels = (frame["label"] == CLASSES[1]).to_numpy(dtype=int)
     folds = frame["fold"].to_numpy(dtype=int)
@@ -278,7 +321,7 @@ def _calibrate(run: RunFolder, recipe: Recipe, split: Split, store: FieldStore) 
             seed=recipe.seed,
         )
         with atomic_path(run.fold(number) / "reference.safetensors") as temporary:
-            save_file(reference.to_arrays(), temporary)
+            save_arrays(reference.to_arrays(), temporary)
     cases = cases.merge(frame.groupby("case")["group"].first().reset_index(), on="case")
     cases = cases.merge(frame.groupby("case")["fold"].first().reset_index(), on="case")
     write_json(
@@ -290,12 +333,14 @@ def _calibrate(run: RunFolder, recipe: Recipe, split: Split, store: FieldStore) 
     )
     write_predictions(frame, run.out_of_fold_file)
     write_predictions(cases, run.out_of_fold_cases_file)
-    performance = performance_rows(frame, cases, decision, role="out-of-fold", seed=recipe.seed)
+    performance = performance_rows(
+        frame, cases, decision, role="out-of-fold", unit=UNITS[split.grouped_by], seed=recipe.seed
+    )
     write_json(run.figures_file, performance)
     return performance
 
 
-def _log_figures(client: Any, parent: str, run: RunFolder, performance: list[dict[str, Any]]) -> None:
+def _log_figures(client: Any, parent: str, run: RunFolder, performance: list[dict[str, Any]], split: Split) -> None:
     for row in performance:
         if row["fold"] is None:
             prefix = f"out_of_fold_{row['level']}_"
@@ -303,5 +348,5 @@ def _log_figures(client: Any, parent: str, run: RunFolder, performance: list[dic
             tracking.log_metrics(client, parent, estimates)
     client.log_artifact(parent, str(run.decision_file))
     client.log_artifact(parent, str(run.figures_file))
-    tracking.log_table(client, parent, pd.read_csv(run.out_of_fold_file), "out_of_fold.csv")
-    tracking.log_table(client, parent, pd.read_csv(run.out_of_fold_cases_file), "out_of_fold_cases.csv")
+    for path in (run.out_of_fold_file, run.out_of_fold_cases_file):
+        tracking.log_table(client, parent, read_predictions(path), path.name, split)

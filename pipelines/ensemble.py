@@ -32,9 +32,10 @@ def load_fitted(run: RunFolder) -> FittedRun:
         InvalidInput: if the run is unfinished, or a weight file is not the one that was trained.
     """
     run.require_finished()
+    run.recipe()  # refuses one that was edited
     fitted = read_json(run.decision_file, what="decision of a run")
     folds, kept = [], {}
-    for number in range(1, run.split().folds + 1):
+    for number in range(1, run.split(check_images=False).folds + 1):
         folder = run.fold(number)
         described = read_json(folder / "fold.json", what="description of a fold")
         if sha256_of(folder / "model.safetensors") != described["weights_sha256"]:

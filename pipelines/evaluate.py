@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from msht.cohort.splits import cases_of, groups_of
+from msht.cohort.splits import Split, cases_of, groups_of
 from msht.decision import Decision, decide_case, reference_by_case
 from msht.ensemble import Ensemble
 from msht.errors import InvalidInput
-from msht.files import read_json, write_json
+from msht.files import inside, read_json, sha256_of, write_json
 from msht.images.preprocessing import view_of
 from msht.images.quality import measure_quality
 from msht.images.reading import read_image
 from pipelines import tracking
 from pipelines.ensemble import choose_device, load_fitted
-from pipelines.performance import performance_rows, write_predictions
+from pipelines.performance import UNITS, performance_rows, write_predictions
 from pipelines.progress import Progress, Silent, stage
 from pipelines.run_folder import RunFolder, now
 
@@ -29,6 +29,7 @@ def evaluate_run(
     path: Path,
     *,
     again: bool = False,
+    images: Path | None = None,
     device: str = "auto",
     tracking_uri: str | None = None,
     progress: Progress | None = None,
@@ -40,6 +41,7 @@ def evaluate_run(
     Args:
         path: a finished run.
         again: open the test set anew.
+        images: folder of the images, if they moved.
         device: `auto`, `cpu` or `cuda`.
         tracking_uri: of MLflow; None: `mlflow.db` in this folder.
         progress: who listens.
@@ -53,26 +55,36 @@ def evaluate_run(
     progress = progress or Silent()
     run = RunFolder(path)
     state = run.require_finished()
-    opened: list[str] = []
-    if run.evaluation_file.is_file():
+    if run.evaluation_file.is_file() and not again:
         before: dict[str, Any] = read_json(run.evaluation_file, what="evaluation of a run")
-        if not again:
-            return before
-        opened = before["opened"]
-    split, recipe = run.split(), run.recipe()
+        if before["fitted_digest"] != run.fitted_digest():
+            raise InvalidInput(
+                f"The figures in {run.evaluation_file} belong to other networks or another decision.",
+                "Open the test set anew with --again; that is recorded.",
+            )
+        return before
+    split, recipe = run.split(images), run.recipe()
     test = split.test
     if test.empty:
         raise InvalidInput(f"The split of {path} has no test role.", "Make a split with a test role.")
     fitted = load_fitted(run)
     ensemble = Ensemble(fitted.folds, recipe.preprocessing, choose_device(device))
-    opened = [*opened, now()]
+    _refuse_copies(split)
+    client = tracking.open_client(tracking_uri or state["tracking_uri"])
+    tracking.require_run(client, state["mlflow_run"])
+    # Recorded before anything is seen: an opening that is interrupted is an opening all the same.
+    opened = [*state.get("test_opened", []), now()]
+    run.write_state({**state, "test_opened": opened})
     with stage(progress, "Opening the test set", len(test)) as steps:
         frame = _score(test, split.root, ensemble, fitted.decision, steps.advance)
     frame = frame.assign(case=cases_of(frame), group=groups_of(frame, split.grouped_by))
     cases = case_answers(frame, fitted.decision)
     answered = cases[cases["logit"].notna()]
-    performance = performance_rows(frame, answered, fitted.decision, role="test", seed=recipe.seed)
+    performance = performance_rows(
+        frame, answered, fitted.decision, role="test", unit=UNITS[split.grouped_by], seed=recipe.seed
+    )
     evaluation = {
+        "fitted_digest": run.fitted_digest(),
         "opened": opened,
         "images": len(frame),
         "not_evaluable_images": int((~frame["evaluable"]).sum()),
@@ -85,8 +97,21 @@ def evaluate_run(
     write_predictions(frame, run.test_file)
     write_predictions(cases, run.test_cases_file)
     write_json(run.evaluation_file, evaluation)
-    _log(state, run, performance, frame, cases, tracking_uri)
+    _log(client, state["mlflow_run"], run, performance, frame, cases, split)
     return evaluation
+
+
+def _refuse_copies(split: Split) -> None:
+    """Refuse a test file that is also a development file, before anything is scored."""
+    digests = {image: sha256_of(inside(split.root, image)) for image in split.frame["image"]}
+    development = {digests[image]: image for image in split.development["image"]}
+    copies = [image for image in split.test["image"] if digests[image] in development]
+    if copies:
+        raise InvalidInput(
+            f"Test image '{copies[0]}' is the same file as development image '{development[digests[copies[0]]]}' "
+            f"({len(copies)} such files).",
+            "Find them all with `msht cohort audit`, remove the copies, split and train again.",
+        )
 
 
 def _score(test: pd.DataFrame, root: Path, ensemble: Ensemble, decision: Decision, advance: Any) -> pd.DataFrame:
@@ -140,27 +165,17 @@ def case_answers(frame: pd.DataFrame, decision: Decision) -> pd.DataFrame:
 
 
 def _log(
-    state: dict[str, Any],
+    client: Any,
+    mlflow_run: str,
     run: RunFolder,
     performance: list[dict[str, Any]],
     frame: pd.DataFrame,
     cases: pd.DataFrame,
-    tracking_uri: str | None,
+    split: Split,
 ) -> None:
-    client = tracking.open_client(tracking_uri)
-    parent = state["mlflow_run"]
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.get_run(parent)
-    except MlflowException as error:
-        raise InvalidInput(
-            f"The figures are in {run.evaluation_file}, but the MLflow store does not know the run {parent}.",
-            "Give the store that the training used with --tracking-uri, or call it from the folder of its mlflow.db.",
-        ) from error
     for row in performance:
         prefix = f"test_{row['level']}_"
-        tracking.log_metrics(client, parent, {f"{prefix}{k}": v["value"] for k, v in row["estimates"].items()})
-    client.log_artifact(parent, str(run.evaluation_file))
-    tracking.log_table(client, parent, frame, "test.csv")
-    tracking.log_table(client, parent, cases, "test_cases.csv")
+        tracking.log_metrics(client, mlflow_run, {f"{prefix}{k}": v["value"] for k, v in row["estimates"].items()})
+    client.log_artifact(mlflow_run, str(run.evaluation_file))
+    tracking.log_table(client, mlflow_run, frame, "test.csv", split)
+    tracking.log_table(client, mlflow_run, cases, "test_cases.csv", split)

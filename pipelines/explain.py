@@ -226,7 +226,10 @@ def cases_of_scores(scores: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
         raise InvalidInput(f"{scores} holds no scores.", "Give a folder written by `msht score`.")
     if "finished" not in record:
         raise InvalidInput(f"The scoring in {scores} is unfinished.", "Call `msht score` again; it goes on.")
-    images, cases, rejected = (pd.read_parquet(scores / f"{name}.parquet") for name in ("images", "cases", "rejected"))
+    try:
+        images, cases, rejected = (pd.read_parquet(scores / f"{n}.parquet") for n in ("images", "cases", "rejected"))
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise InvalidInput(f"The tables in {scores} cannot be read ({error}).", "Score into a new folder.") from error
     return images, cases, rejected, record
 
 

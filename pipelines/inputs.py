@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from msht.cohort.manifest import GROUP_COLUMNS, images_folder, read_table
 from msht.errors import InvalidInput
 from msht.files import inside
@@ -39,7 +41,7 @@ def find_inputs(
     Args:
         sources: image files, folders (searched whole), or tables with a column `image`.
         case_from: regular expression over the path below the folder; its first group is the case. None: a
-            table's `case_id` (or patient or slide), else the folder that the image lies in.
+            table's `case_id` (or patient or slide), else the folder that the image lies in, by its path.
         images: folder that the paths of a table start from.
 
     Raises:
@@ -61,7 +63,13 @@ def find_inputs(
                     raise InvalidInput(f"Two inputs are named '{unique}'.", "Score them into two folders.")
             if pattern is not None:
                 case = _case_of(pattern, unique)
-            found[unique] = ScoreInput(unique, path, case)
+            if not unique.isprintable() or not case.isprintable():
+                raise InvalidInput(
+                    f"The name {unique.encode('utf-8', 'backslashreplace').decode()!r} holds characters that no table "
+                    "can hold.",
+                    "Rename the file or folder.",
+                )
+            found[unique] = ScoreInput(unique, path.absolute(), case)
     if not found:
         raise InvalidInput(
             f"There is no image in {', '.join(map(str, sources))}.", "Images end in .jpg, .png, .tif or .bmp."
@@ -77,11 +85,7 @@ def _of_source(source: Path, images: Path | None) -> list[tuple[str, Path, str]]
             if p.is_file() and is_image_path(p) and not any(x.startswith(".") for x in p.relative_to(source).parts)
         )
         return [
-            (
-                p.relative_to(source).as_posix(),
-                p,
-                p.parent.name if p.parent != source else source.resolve().name,
-            )
+            (p.relative_to(source).as_posix(), p, _folder_case(p, source))
             for p in paths
             if p.resolve().is_relative_to(source.resolve())
         ]
@@ -93,11 +97,20 @@ def _of_source(source: Path, images: Path | None) -> list[tuple[str, Path, str]]
         column = next((c for c in ("case_id", *GROUP_COLUMNS) if c in frame), None)
         rows = []
         for number, image in enumerate(frame["image"]):
+            if pd.isna(image) or (column and pd.isna(frame[column].iloc[number])):
+                empty = "image" if pd.isna(image) else column
+                raise InvalidInput(f"{source.name}, row {number + 2}: the cell '{empty}' is empty.", "Fill it.")
             path = inside(root, str(image))
-            case = str(frame[column].iloc[number]) if column else path.parent.name
+            case = str(frame[column].iloc[number]) if column else Path(str(image)).parent.as_posix()
             rows.append((str(image), path, case))
         return rows
     return [(source.name, source, source.resolve().parent.name)]
+
+
+def _folder_case(path: Path, source: Path) -> str:
+    """The whole path of the folder below the source: two patients may both have a folder `slide1`."""
+    folder = path.parent.relative_to(source).as_posix()
+    return source.resolve().name if folder == "." else folder
 
 
 def _compile(case_from: str | None) -> re.Pattern[str] | None:
@@ -116,6 +129,8 @@ def _case_of(pattern: re.Pattern[str], name: str) -> str:
     match = pattern.search(name)
     if match is None:
         raise InvalidInput(f"--case-from '{pattern.pattern}' does not fit '{name}'.", "Mend the expression.")
+    if not match.group(1):
+        raise InvalidInput(f"--case-from '{pattern.pattern}' finds an empty case in '{name}'.", "Mend the expression.")
     return match.group(1)
 
 

@@ -26,6 +26,7 @@ from reports.case import (
     OperatingPoint,
     write_case_report,
 )
+from reports.fonts import settable_characters
 from reports.parts import Counts, Estimate, Fact, ModelFacts, Performance, Weight
 
 ORIENTATIONS = {
@@ -113,7 +114,7 @@ def build_case_report(
     if maps is not None and maps.fields:
         deciding = tuple(
             DecidingField(
-                name=field["image"],
+                name=name_in_print(field["image"]),
                 crop=maps.folder / field["crop"],
                 overlay=maps.folder / field["overlay"],
                 probability=field["probability"],
@@ -178,6 +179,7 @@ def build_case_report(
         ),
         split_by_image=cohort["grouped_by"] is None,
         synthetic=cohort["synthetic"],
+        warnings=decision.warnings,
         limits=description.limits,
         full_table="images.csv",
     )
@@ -195,7 +197,7 @@ def _why_not(row: dict[str, Any]) -> str:
 def _field_rows(fields: pd.DataFrame, refused: pd.DataFrame) -> tuple[FieldRow, ...]:
     rows = [
         FieldRow(
-            name=str(field["image"]),
+            name=name_in_print(str(field["image"])),
             sha256=str(field["sha256"]),
             width=int(field["width"]),
             height=int(field["height"]),
@@ -212,10 +214,21 @@ def _field_rows(fields: pd.DataFrame, refused: pd.DataFrame) -> tuple[FieldRow, 
         for field in fields.to_dict("records")
     ]
     rows += [
-        FieldRow(name=str(image["image"]), sha256="", evaluable=False, rejected_because="could not be read whole")
+        FieldRow(
+            name=name_in_print(str(image["image"])),
+            sha256="",
+            evaluable=False,
+            rejected_because="could not be read whole",
+        )
         for image in refused.to_dict("records")
     ]
     return tuple(rows)
+
+
+def name_in_print(name: str) -> str:
+    """A file name as the fonts can set it; what they cannot is shown by its code point, since no one can retype it."""
+    settable = settable_characters()
+    return "".join(c if ord(c) in settable and c.isprintable() else f"<{ord(c):04X}>" for c in name)
 
 
 def _flag(reason: str) -> str:
@@ -236,7 +249,7 @@ def performance_part(rows: list[dict[str, Any]], cohort: dict[str, Any], level: 
         specificity=estimate_part(row, "specificity"),
         ppv=estimate_part(row, "ppv"),
         npv=estimate_part(row, "npv"),
-        patients=row["n_groups"],
+        patients=row["n_groups"] if row["unit"] == "patients" else None,
         interval_method=intervals_in_words(row),
     )
 

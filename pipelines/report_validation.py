@@ -13,7 +13,7 @@ from data_cards.schema import DataCard
 from msht import __version__
 from msht.cohort.manifest import counts_of
 from msht.cohort.splits import ROLES, Split, describe_split, groups_of
-from msht.decision import CASE_RULE_IN_WORDS, REFERENCE_IN_WORDS, Decision
+from msht.decision import CASE_RULE_IN_WORDS, Decision, reference_in_words
 from msht.errors import InvalidInput
 from msht.files import read_json, sha256_of
 from msht.training.recipe import Recipe, flatten
@@ -66,12 +66,12 @@ def report_validation(run_path: Path, out: Path, *, created: datetime | None = N
 
 def build_validation_report(run: RunFolder, state: dict[str, Any], created: datetime) -> ValidationReport:
     """Put together what the report says."""
-    recipe, split = run.recipe(), run.split()
+    recipe, split = run.recipe(), run.split(check_images=False)
     decision = Decision.model_validate(read_json(run.decision_file, what="decision of a run")["decision"])
     evaluation = read_json(run.evaluation_file, what="evaluation of a run")
     rows = [*evaluation["performance"], *read_json(run.figures_file, what="figures of a run")]
     cohort = cohort_facts(split)
-    training = training_facts(recipe, state, evaluation)
+    training = training_facts(recipe, split, state, evaluation)
     card = card_of(split)
     test = pd.read_csv(run.test_file, dtype={"group": str, "case": str})
     test = test[test["evaluable"]]
@@ -101,14 +101,14 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
         positive_means=cohort["positive_means"],
         cohort_name=cohort["title"],
         data_source=_data_source(card, split),
-        reference_standard=f"Labels by: {card.labels.given_by.rstrip('.')}. {REFERENCE_IN_WORDS}",
+        reference_standard=f"Labels by: {card.labels.given_by.rstrip('.')}. {reference_in_words(split.frame)}",
         flow=_flow(split, evaluation),
         disjointness=Disjointness(
             group=WORDS[split.grouped_by],
             groups=int(groups_of(split.frame, split.grouped_by).nunique()),
             shared_by_roles=described["disjointness"]["groups_in_two_roles"],
             shared_by_folds=described["disjointness"]["groups_in_two_folds"],
-            duplicates="Every image is listed once; contents were not compared in this run.",
+            duplicates="No file lies in two folds or in both roles (SHA-256); near-duplicates were not searched for.",
             split_digest=split.digest,
         ),
         choices=_choices(training, decision, recipe),
@@ -157,7 +157,7 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
         environment=tuple(Fact(name=k, value=v) for k, v in state["environment"].items()),
         split_by_image=split.grouped_by is None,
         synthetic=cohort["synthetic"],
-        warnings=_warnings(evaluation),
+        warnings=(*decision.warnings, *_warnings(evaluation)),
     )
 
 
@@ -170,8 +170,8 @@ def _summary(evaluation: dict[str, Any], rows: dict[str, dict[str, Any]]) -> tup
     for level, word in (("case", "cases"), ("field", "fields")):
         row = rows[level]
         sentences.append(
-            f"On {row['n_rows']} test {word} of {row['n_groups']} patients the AUROC is {in_words(row, 'auroc')}; at "
-            f"the operating point the sensitivity is {in_words(row, 'sensitivity')} and the specificity "
+            f"On {row['n_rows']} test {word} ({row['n_groups']} {row['unit']}) the AUROC is {in_words(row, 'auroc')}; "
+            f"at the operating point the sensitivity is {in_words(row, 'sensitivity')} and the specificity "
             f"{in_words(row, 'specificity')}."
         )
     sentences.append(
@@ -289,7 +289,7 @@ def _threshold(decision: Decision) -> tuple[Fact, ...]:
         Fact(
             name="Conformal sets",
             value=f"by case, error level {decision.conformal_error:.0%}, quantile {decision.conformal_quantile:.3f} "
-            f"from {decision.conformal_cases} out-of-fold cases",
+            f"from {decision.conformal_cases} out-of-fold {decision.conformal_level}s",
         ),
     )
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from msht.cohort.splits import Split, read_split
 from msht.errors import InvalidInput
-from msht.files import read_json, write_json
-from msht.training.recipe import Recipe, read_recipe
+from msht.files import read_json, sha256_of, sha256_of_text, write_json
+from msht.training.recipe import Recipe, read_recipe, recipe_as_yaml
 
 PACKAGES = (
     "msht",
@@ -107,12 +107,40 @@ class RunFolder:
         return [n for n in range(1, folds + 1) if (self.fold(n) / "fold.json").is_file()]
 
     def recipe(self) -> Recipe:
-        """The recipe as resolved."""
-        return read_recipe(self.recipe_file)
+        """The recipe as resolved, if it is still the one that the run was started with.
 
-    def split(self) -> Split:
-        """The split, with its images where the run found them."""
-        return read_split(self.split_file)
+        Raises:
+            InvalidInput: if it was edited since.
+        """
+        recipe = read_recipe(self.recipe_file)
+        if recipe_digest(recipe) != self.state().get("recipe_digest"):
+            raise InvalidInput(
+                f"{self.recipe_file} was changed since the run was started.", "Put it back, or start a new run."
+            )
+        return recipe
+
+    def split(self, images: Path | None = None, *, check_images: bool = True) -> Split:
+        """The split, if it is still the one that the run was started with.
+
+        Args:
+            images: folder of the images, if they moved.
+            check_images: whether each image must be there.
+
+        Raises:
+            InvalidInput: if it was replaced since.
+        """
+        split = read_split(self.split_file, images=images, check_images=check_images)
+        if split.digest != self.state().get("split_digest"):
+            raise InvalidInput(
+                f"{self.split_file} is not the split that the run was started with.", "Put it back, or start anew."
+            )
+        return split
+
+    def fitted_digest(self) -> str:
+        """Digest of everything that answers: the decision and the weights of every fold."""
+        parts = [sha256_of(self.decision_file)]
+        parts += [sha256_of(weights) for weights in sorted((self.path / "folds").glob("*/model.safetensors"))]
+        return sha256_of_text("".join(parts))
 
     def require_finished(self) -> dict[str, Any]:
         """The state of a run whose folds are all there.
@@ -127,6 +155,11 @@ class RunFolder:
                 f"Go on with `msht crossval --resume {self.path}`.",
             )
         return state
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """SHA-256 of a recipe as resolved."""
+    return sha256_of_text(recipe_as_yaml(recipe))
 
 
 def now() -> str:

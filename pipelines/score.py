@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ import pandas as pd
 from msht import __version__
 from msht.bundle import Bundle, read_bundle
 from msht.decision import Decision, decide_case, override_threshold
+from msht.ensemble import Ensemble
 from msht.errors import InvalidInput, UnreadableImage
 from msht.files import atomic_path, cannot_write, read_json, write_json
 from msht.images.preprocessing import Preprocessing, view_of
@@ -22,7 +24,7 @@ from msht.images.quality import Quality, measure_quality
 from msht.images.reading import ReadingRecord, read_image
 from pipelines.ensemble import choose_device
 from pipelines.inputs import ScoreInput, find_inputs
-from pipelines.progress import Progress, Silent, stage
+from pipelines.progress import Interrupted, Progress, Silent, stage
 from pipelines.run_folder import now
 
 PART = 256
@@ -102,23 +104,16 @@ def score_images(
         "case_from": case_from,
         "software": f"msht {__version__}",
     }
+    chosen_device = choose_device(device)
     parts = _Parts(out, settings)
     done = parts.done()
     waiting = [item for item in inputs if done.get(item.name) != _stamp(item.path)]
-    ensemble = bundle.ensemble(choose_device(device))
+    ensemble = bundle.ensemble(chosen_device)
     started = time.monotonic()
-    with stage(progress, "Scoring", len(waiting)) as steps:
-        for start in range(0, len(waiting), PART):
-            part = waiting[start : start + PART]
-            scored: list[dict[str, Any]] = []
-            rejected: list[dict[str, Any]] = []
-            for batch in _decoded(part, bundle.description.preprocessing):
-                good = [b for b in batch if isinstance(b, _Decoded)]
-                rejected += [b for b in batch if isinstance(b, dict)]
-                if good:
-                    scored += _rows(good, ensemble.score(np.stack([g.view for g in good])), decision, bundle)
-                steps.advance(len(batch))
-            parts.write(scored, rejected)
+    try:
+        _score_parts(waiting, ensemble, decision, bundle, parts, progress)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"Stopped; what was scored is kept. The same command goes on in {out}.") from error
     seconds = time.monotonic() - started
     scores, refused = parts.read({item.name for item in inputs})
     scores, refused = _with_cases(scores, inputs), _with_cases(refused, inputs)
@@ -144,6 +139,29 @@ def score_images(
         seconds=seconds,
         images_per_second=len(waiting) / seconds if seconds > 0 and waiting else 0.0,
     )
+
+
+def _score_parts(
+    waiting: Sequence[ScoreInput],
+    ensemble: Ensemble,
+    decision: Decision,
+    bundle: Bundle,
+    parts: _Parts,
+    progress: Progress,
+) -> None:
+    """Score what is waiting, and keep it part by part."""
+    with stage(progress, "Scoring", len(waiting)) as steps:
+        for start in range(0, len(waiting), PART):
+            part = waiting[start : start + PART]
+            scored: list[dict[str, Any]] = []
+            rejected: list[dict[str, Any]] = []
+            for batch in _decoded(part, bundle.description.preprocessing):
+                good = [b for b in batch if isinstance(b, _Decoded)]
+                rejected += [b for b in batch if isinstance(b, dict)]
+                if good:
+                    scored += _rows(good, ensemble.score(np.stack([g.view for g in good])), decision, bundle)
+                steps.advance(len(batch))
+            parts.write(scored, rejected)
 
 
 def _decoded(part: Sequence[ScoreInput], preprocessing: Preprocessing) -> Iterator[list[_Decoded | dict[str, Any]]]:
@@ -284,7 +302,8 @@ class _Parts:
 
     def write(self, scored: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> None:
         number = len(self.files()) + 1
-        with atomic_path(self.folder / f"part-{number:06d}.json") as temporary:
+        # A name of its own, so that two scorings into one folder never replace each other's rows.
+        with atomic_path(self.folder / f"part-{number:06d}-{uuid.uuid4().hex[:8]}.json") as temporary:
             temporary.write_text(json.dumps({"scored": scored, "rejected": rejected}), encoding="utf-8")
 
     def read(self, names: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

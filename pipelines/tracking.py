@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from msht.cohort.splits import Split, cases_of, groups_of
 from msht.errors import InvalidInput, MissingResource
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -77,8 +79,13 @@ def open_client(tracking_uri: str | None) -> Any:
             f"The MLflow store {uri} cannot be opened: {reason}.",
             "Check the address, or leave --tracking-uri out to use mlflow.db in this folder.",
         ) from error
-    except Exception as error:  # SQLAlchemy and HTTP errors share no base class
-        if type(error).__module__.split(".")[0] not in {"sqlalchemy", "requests", "urllib3", "alembic"}:
+    except Exception as error:  # SQLAlchemy, HTTP and driver errors share no base class
+        if not isinstance(error, ImportError) and type(error).__module__.split(".")[0] not in {
+            "sqlalchemy",
+            "requests",
+            "urllib3",
+            "alembic",
+        }:
             raise
         raise MissingResource(
             f"The MLflow store {uri} cannot be opened ({type(error).__name__}).",
@@ -89,6 +96,8 @@ def open_client(tracking_uri: str | None) -> Any:
 
 def experiment_id(client: Any, name: str, tracking_uri: str | None) -> str:
     """The experiment of that name, made where there is none, its artefacts beside a SQLite store."""
+    if not re.fullmatch(r"[\w][\w .-]{0,99}", name):
+        raise InvalidInput(f"--experiment '{name}' is no name.", "Use letters, digits, spaces, dots and dashes.")
     found = client.get_experiment_by_name(name)
     if found is not None:
         if found.lifecycle_stage == "deleted":
@@ -162,6 +171,19 @@ def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> N
         client.log_batch(run_id, params=rows[start : start + 100])
 
 
+def require_run(client: Any, run_id: str) -> None:
+    """Refuse a store that does not know a run.
+
+    Raises:
+        InvalidInput: saying how to name the right store.
+    """
+    if not _is_known(client, run_id):
+        raise InvalidInput(
+            f"The MLflow store does not know the run {run_id}.",
+            "Name the store that the training used with --tracking-uri.",
+        )
+
+
 def log_metrics(client: Any, run_id: str, metrics: Mapping[str, float | None], step: int = 0) -> None:
     """Log figures that are numbers."""
     import time
@@ -174,22 +196,27 @@ def log_metrics(client: Any, run_id: str, metrics: Mapping[str, float | None], s
         client.log_batch(run_id, metrics=rows[start : start + 500])
 
 
-def log_table(client: Any, run_id: str, frame: pd.DataFrame, name: str) -> None:
+def log_table(client: Any, run_id: str, frame: pd.DataFrame, name: str, split: Split) -> None:
     """Log a table without identifiers: see `without_identifiers`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
-        without_identifiers(frame).to_csv(path, index=False)
+        without_identifiers(frame, split).to_csv(path, index=False)
         client.log_artifact(run_id, str(path))
 
 
-def without_identifiers(frame: pd.DataFrame) -> pd.DataFrame:
+def without_identifiers(frame: pd.DataFrame, split: Split) -> pd.DataFrame:
     """A table that can leave the hospital's disk: known columns only, ids and file names as running numbers.
 
-    The number of a value is its rank among the sorted values of its column, so the run's own table, which stays
-    in the run's folder, is what leads back.
+    The number of a value is its rank among the sorted values of its column in the whole split, the same in every
+    table of a run; the run's own split, which stays in the run's folder, is what leads back.
+
+    Args:
+        frame: the table.
+        split: of the run.
     """
+    whole = split.frame.assign(case=cases_of(split.frame), group=groups_of(split.frame, split.grouped_by))
     kept = frame[[c for c in SHAREABLE_COLUMNS if c in frame]].copy()
     for column in (c for c in IDENTIFIERS if c in kept):
-        codes = kept[column].astype("category").cat.codes + 1
-        kept[column] = [f"{column.removesuffix('_id')}-{code:06d}" for code in codes]
+        number = {value: rank for rank, value in enumerate(sorted(whole[column].astype(str).unique()), start=1)}
+        kept[column] = [f"{column.removesuffix('_id')}-{number[str(value)]:06d}" for value in kept[column]]
     return kept

@@ -57,7 +57,7 @@ def result_row(row: dict[str, Any]) -> ResultRow:
         level=row["level"],
         fold=row["fold"],
         counts=counts_part(row["counts"]),
-        patients=row["n_groups"],
+        patients=row["n_groups"] if row["unit"] == "patients" else None,
         **{measure: estimate_part(row, measure) for measure in MEASURES},
     )
 
@@ -128,6 +128,7 @@ def subgroup_rows(test: pd.DataFrame, decision: Decision, seed: int) -> tuple[Su
     if not columns:
         return NotAvailable(reason="The test role knows no site, stain or magnification that differs.")
     labels, values = labels_and_scores(test)
+    grouped_by_patient = "patient_id" in test and bool((test["group"] == test["patient_id"]).all())
     table = subgroup_table(
         labels,
         values,
@@ -144,7 +145,7 @@ def subgroup_rows(test: pd.DataFrame, decision: Decision, seed: int) -> tuple[Su
                 column=entry.column,
                 value=str(entry.value),
                 n=summary["n_rows"],
-                patients=summary["n_groups"],
+                patients=summary["n_groups"] if grouped_by_patient else None,
                 sensitivity=estimate_part(summary, "sensitivity"),
                 specificity=estimate_part(summary, "specificity"),
                 auroc=estimate_part(summary, "auroc"),

@@ -17,7 +17,7 @@ def intervals_in_words(row: dict[str, Any]) -> str:
     """How the intervals of a row of figures were made, in a few words; the figures' file says it measure by measure."""
     if row["n_groups"] == row["n_rows"]:
         return f"{row['confidence']:.0%} CI (Wilson; AUROC: DeLong)"
-    return f"{row['confidence']:.0%} CI, patients resampled {row['resamples']:,} times"
+    return f"{row['confidence']:.0%} CI, {row['unit']} resampled {row['resamples']:,} times"
 
 
 def find_row(rows: list[dict[str, Any]], level: str, fold: int | None = None) -> dict[str, Any]:

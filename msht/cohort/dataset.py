@@ -65,13 +65,14 @@ class FieldStore:
             self.source_preprocessing = preprocessing
 
     def load(self, images: Sequence[str], on_progress: Callable[[int, int], None] | None = None) -> None:
-        """Decode images that are not there yet, on two threads more than none: decoding leaves Python's lock.
+        """Decode images that are not there yet, on several threads: decoding leaves Python's lock.
 
         Raises:
             UnreadableImage: for the first image that cannot be decoded whole.
         """
         wanted = [image for image in images if image not in self._fields]
-        with ThreadPoolExecutor(max_workers=min(8, torch.get_num_threads())) as pool:
+        pool = ThreadPoolExecutor(max_workers=min(8, torch.get_num_threads()))
+        try:
             for done, (image, field) in enumerate(zip(wanted, pool.map(self._decode, wanted), strict=True), start=1):
                 if self._used + field.view.nbytes + (field.source.nbytes if field.source is not None else 0) > (
                     self.limit_bytes
@@ -81,6 +82,8 @@ class FieldStore:
                 self._fields[image] = field
                 if on_progress is not None:
                     on_progress(done, len(wanted))
+        finally:
+            pool.shutdown(cancel_futures=True)  # one bad image or ctrl-C must not wait for all the others
 
     def __getitem__(self, image: str) -> StoredField:
         if image not in self._fields:

@@ -21,6 +21,19 @@ from msht.files import atomic_path, inside, read_json, write_json
 
 CLASSES = ("negative", "positive")
 GROUP_COLUMNS = ("patient_id", "case_id", "slide_id")
+RESERVED_COLUMNS = (
+    "case",
+    "group",
+    "logit",
+    "calibrated_logit",
+    "probability",
+    "spread",
+    "novelty",
+    "evaluable",
+    "fields",
+    "call",
+)
+"""Names of columns that predictions add to a cohort's own."""
 KNOWN_COLUMNS = ("image", "label", *GROUP_COLUMNS, "site", "stain", "magnification")
 
 
@@ -95,6 +108,10 @@ def _read_text_table(path: Path, separator: str) -> pd.DataFrame:
     with warnings.catch_warnings():
         # Rows longer than the header: pandas would make their first column an index and shift all others.
         warnings.simplefilter("error", pd.errors.ParserWarning)
+        header = pd.read_csv(path, sep=separator, encoding="utf-8-sig", header=None, nrows=1, dtype="string")
+        twice = header.iloc[0][header.iloc[0].duplicated()]
+        if len(twice):
+            raise InvalidInput(f"{path} has two columns '{twice.iloc[0]}'.", "Rename or remove one.")
         return pd.read_csv(
             path,
             dtype="string",
@@ -106,7 +123,9 @@ def _read_text_table(path: Path, separator: str) -> pd.DataFrame:
         )
 
 
-def build_manifest(frame: pd.DataFrame, root: Path, *, source: str, card: str | None = None) -> Manifest:
+def build_manifest(
+    frame: pd.DataFrame, root: Path, *, source: str, card: str | None = None, check_images: bool = True
+) -> Manifest:
     """Check a table and make it a manifest.
 
     Args:
@@ -114,6 +133,7 @@ def build_manifest(frame: pd.DataFrame, root: Path, *, source: str, card: str | 
         root: folder of the images.
         source: name of the table in messages.
         card: of the data.
+        check_images: whether each image must be there; a report reads none of them.
 
     Raises:
         InvalidInput: for a missing column or cell, an unknown label, a path that leaves the folder, an image that
@@ -125,6 +145,9 @@ def build_manifest(frame: pd.DataFrame, root: Path, *, source: str, card: str | 
                 f"{source} has no column '{column}'; it has {', '.join(map(str, frame.columns))}.",
                 f"Name the column with --{column}-column, or rename it.",
             )
+    reserved = [column for column in frame.columns if column in RESERVED_COLUMNS]
+    if reserved:
+        raise InvalidInput(f"{source} has a column '{reserved[0]}', a name that predictions use.", "Rename the column.")
     frame = frame.reset_index(drop=True)
     ids = [column for column in GROUP_COLUMNS if column in frame and frame[column].notna().any()]
     frame = frame.drop(columns=[column for column in GROUP_COLUMNS if column in frame and column not in ids])
@@ -142,6 +165,13 @@ def build_manifest(frame: pd.DataFrame, root: Path, *, source: str, card: str | 
             f"{source}, row {unknown[0] + 2}: label '{value}' is not one of {', '.join(CLASSES)}.",
             f"Map it with --label {value}=positive (or negative), or mend the table.",
         )
+    for column in ("image", *ids):
+        odd = frame.index[frame[column].str.contains(r"[\x00-\x1f\x7f]", regex=True)]
+        if len(odd):
+            raise InvalidInput(
+                f"{source}, row {odd[0] + 2}: the cell '{column}' holds a line break or another control character.",
+                "Take it out; for an image, rename the file.",
+            )
     seen: set[Path] = set()
     for row, image in zip(frame.index, frame["image"], strict=True):
         file = inside(root, image)  # one name for one file, whatever dots or links lead to it
@@ -151,12 +181,13 @@ def build_manifest(frame: pd.DataFrame, root: Path, *, source: str, card: str | 
                 "Keep one row per image.",
             )
         seen.add(file)
-        if not file.is_file():
+        if check_images and not file.is_file():
             raise InvalidInput(
                 f"{source}, row {row + 2}: there is no image {root / image}.",
                 "Mend the path, or say with --images which folder the paths start from.",
             )
     _check_ids(frame, source)
+    _check_case_labels(frame, source)
     columns = [c for c in KNOWN_COLUMNS if c in frame]
     frame = frame[columns + [c for c in frame.columns if c not in columns]].astype("string")
     return Manifest(frame=frame, root=root.resolve(), digest=digest_of(frame), card=card)
@@ -172,6 +203,38 @@ def _check_ids(frame: pd.DataFrame, source: str) -> None:
                     f"{source}: {inner} '{shared[0]}' belongs to {owners[shared[0]]} different values of {outer}.",
                     f"Make each {inner} unique, for instance by prefixing it with the {outer}.",
                 )
+
+
+def _check_case_labels(frame: pd.DataFrame, source: str) -> None:
+    """A cohort may say what each case is by itself; then it must say so in words that are known, and the same way."""
+    if "case_label" not in frame or "case_id" not in frame:
+        return
+    unknown = frame.index[~frame["case_label"].isin(CLASSES)]
+    if len(unknown):
+        raise InvalidInput(
+            f"{source}, row {unknown[0] + 2}: case_label '{frame.loc[unknown[0], 'case_label']}' is not one of "
+            f"{', '.join(CLASSES)}.",
+            "Mend it, or rename the column if it means something else.",
+        )
+    several = frame.groupby("case_id")["case_label"].nunique()
+    if (several > 1).any():
+        raise InvalidInput(
+            f"{source}: case '{several.index[several > 1][0]}' has two values of case_label.", "Give each case one."
+        )
+
+
+def refuse_to_overwrite(path: Path, *sources: Path) -> None:
+    """Refuse to write a table over one it is made from, or over a JSON file that is none of ours beside it.
+
+    Raises:
+        InvalidInput: naming the file.
+    """
+    for source in sources:
+        if path.resolve() == source.resolve():
+            raise InvalidInput(f"{path} is the file to be read.", "Give --out another name.")
+    described = path.with_suffix(".json")
+    if described.exists() and not beside(path):
+        raise InvalidInput(f"{described} exists and is not ours to replace.", "Give --out another name.")
 
 
 def write_manifest(manifest: Manifest, path: Path, *, notes: Mapping[str, object] | None = None) -> None:

@@ -12,7 +12,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from msht.cohort.manifest import (
     CLASSES,
+    GROUP_COLUMNS,
     Manifest,
+    beside,
     build_manifest,
     counts_of,
     declared_root,
@@ -25,6 +27,7 @@ from msht.cohort.manifest import (
 from msht.errors import InvalidInput
 from msht.files import read_json, write_json
 
+LARGEST_SEED = 2**31
 ROLES = ("development", "test")
 DESCRIBED = ("digest", "folds", "grouped_by", "seed", "test_rule", "manifest_digest")
 """What a split's JSON file must say for the table to be read."""
@@ -114,8 +117,10 @@ def make_split(
     """
     if folds < 2:
         raise InvalidInput(f"--folds is {folds}.", "Ask for at least 2 folds.")
-    if not 0 < test_fraction <= 0.5:
-        raise InvalidInput(f"--test-fraction is {test_fraction}.", "Give a share above 0 and up to 0.5.")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InvalidInput(f"--seed is {seed}.", f"Give a whole number from 0 to {LARGEST_SEED}.")
+    if not 0.005 <= test_fraction <= 0.5:
+        raise InvalidInput(f"--test-fraction is {test_fraction}.", "Give a share from 0.005 to 0.5.")
     column = manifest.group_column
     if column is None and not by_image:
         raise InvalidInput(
@@ -133,6 +138,8 @@ def make_split(
     else:
         is_test = _chosen_test(frame, groups, test_where)
         rule = f"rows with {test_where[0]} = {test_where[1]}"
+        if test_where[0] in {"image", *GROUP_COLUMNS}:  # the rule is printed and tracked: no identifier in it
+            rule = f"rows chosen by {test_where[0]}"
     frame["role"] = pd.array(np.where(is_test, "test", "development"), dtype="string")
     frame["fold"] = pd.array([pd.NA] * len(frame), dtype="Int64")
     development = frame.index[~is_test]
@@ -198,14 +205,15 @@ def _fold_indices(
             f"There are {available} {word} for {folds} parts.", f"Ask for at most {available} or add {word}."
         )
     labels = (frame["label"] == CLASSES[1]).to_numpy()
+    rarer = int(min(labels.sum(), (~labels).sum()))
+    if rarer < folds:
+        raise InvalidInput(
+            f"The rarer class has {rarer} images for {folds} parts.",
+            "Ask for fewer folds or add images of that class.",
+        )
     splitter: StratifiedGroupKFold | StratifiedKFold
     if grouped_by is None:
         splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        if min(labels.sum(), (~labels).sum()) < folds:
-            raise InvalidInput(
-                f"The rarer class has {min(labels.sum(), (~labels).sum())} images for {folds} parts.",
-                "Ask for fewer folds or add images of that class.",
-            )
     else:
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     return [held_out for _, held_out in splitter.split(frame, labels, groups if grouped_by else None)]
@@ -269,12 +277,13 @@ def write_split(split: Split, path: Path) -> None:
     write_json(path.with_suffix(".json"), {"images": declared_root(split.root, path), **describe_split(split)})
 
 
-def read_split(path: Path, *, images: Path | None = None) -> Split:
+def read_split(path: Path, *, images: Path | None = None, check_images: bool = True) -> Split:
     """Read a split that `write_split` wrote, and check it anew.
 
     Args:
         path: the table; its JSON file lies beside it.
         images: folder of the images, if they moved.
+        check_images: whether each image must be there.
 
     Raises:
         InvalidInput: if it was changed by hand, or does not hold what a split must.
@@ -296,7 +305,12 @@ def read_split(path: Path, *, images: Path | None = None) -> Split:
             f"{path.with_suffix('.json')} does not say {', '.join(lacking)}.",
             "Make the split again with `msht cohort split`.",
         )
-    manifest = build_manifest(frame.drop(columns=["role", "fold"]), images_folder(path, images), source=path.name)
+    manifest = build_manifest(
+        frame.drop(columns=["role", "fold"]),
+        _root_of(path, images, check_images),
+        source=path.name,
+        check_images=check_images,
+    )
     wrong = frame.index[~frame["fold"].str.fullmatch(r"\d{1,9}(\.0)?", na=True)]
     if len(wrong):
         raise InvalidInput(
@@ -322,3 +336,9 @@ def read_split(path: Path, *, images: Path | None = None) -> Split:
     )
     check_split(split)
     return split
+
+
+def _root_of(path: Path, images: Path | None, check_images: bool) -> Path:
+    if check_images:
+        return images_folder(path, images)
+    return images or path.parent / beside(path).get("images", ".")

@@ -97,7 +97,7 @@ class Recipe(Section):
 
     name: str
     notes: str = ""
-    seed: int = Field(517, ge=0)
+    seed: int = Field(517, ge=0, le=2**31)
     classes: tuple[str, ...] = CLASSES
     network: Network = Network()
     preprocessing: Preprocessing

@@ -65,6 +65,22 @@ def labels_of(frame: pd.DataFrame) -> np.ndarray:
     return (frame["label"] == CLASSES[1]).to_numpy(dtype=np.int64)
 
 
+def network_of(recipe: Recipe) -> nn.Module:
+    """Make the recipe's network, in training mode, from the weights it starts with.
+
+    Raises:
+        InvalidInput: if the name or an option is unknown, or the weights do not fit.
+        MissingResource: if the weights cannot be fetched.
+    """
+    return create_network(
+        recipe.network.name,
+        num_classes=len(recipe.classes),
+        img_size=recipe.preprocessing.size,
+        pretrained=_pretrained(recipe),
+        **recipe.network.options,
+    )
+
+
 def train_fold(
     *,
     recipe: Recipe,
@@ -97,13 +113,7 @@ def train_fold(
     started = time.monotonic()
     seed = fold_seed(recipe, fold)
     lightning.seed_everything(seed, workers=True, verbose=False)
-    network = create_network(
-        recipe.network.name,
-        num_classes=len(recipe.classes),
-        img_size=recipe.preprocessing.size,
-        pretrained=_pretrained(recipe),
-        **recipe.network.options,
-    )
+    network = network_of(recipe)
     network.to(memory_format=MEMORY_FORMATS[recipe.training.memory_format])
     augmenter = Augmenter(recipe.augmentation, store.source_preprocessing, seed=seed)
     train_set = TrainingFields(store, list(training["image"]), labels_of(training).tolist(), augmenter)

@@ -20,6 +20,7 @@ from msht.decision import (
     fit_temperatures,
     override_threshold,
     reference_by_case,
+    reference_in_words,
 )
 from msht.errors import InvalidInput
 from msht.images.quality import QualityGate
@@ -237,3 +238,27 @@ def test_a_decision_survives_json_to_the_last_bit() -> None:
     assert Decision.model_validate(json.loads(json.dumps(decision.model_dump(mode="json")))) == decision
     with pytest.raises(ValidationError, match="Extra inputs"):
         Decision.model_validate({**decision.model_dump(), "treshold": 0.5})
+
+
+def test_scores_that_point_the_wrong_way_turn_no_call_around_and_are_said_in_every_report() -> None:
+    frame = fields_of()
+    frame["calibrated_logit"] = -frame["calibrated_logit"]
+    decision, _ = fit_decision(frame, Settings(), QualityGate())
+    assert decision.case_slope > 0
+    assert "no better than chance" in decision.warnings[0]
+    assert fit_decision(fields_of(), Settings(), QualityGate())[0].warnings == ()
+
+
+def test_a_cohort_s_own_case_labels_are_the_reference_and_the_words_say_so() -> None:
+    frame = pd.DataFrame(
+        {
+            "case": ["a", "a", "b"],
+            "case_id": ["a", "a", "b"],
+            "label": ["positive", "negative", "negative"],
+            "case_label": ["negative", "negative", "positive"],
+        }
+    )
+    assert reference_by_case(frame).to_dict() == {"a": 0, "b": 1}
+    assert "case_label" in reference_in_words(frame)
+    assert reference_by_case(frame.drop(columns="case_label")).to_dict() == {"a": 1, "b": 0}
+    assert "any of its fields" in reference_in_words(frame.drop(columns="case_label"))

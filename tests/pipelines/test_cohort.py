@@ -105,6 +105,60 @@ def test_a_wrong_column_is_named_with_those_that_are_there(tmp_path: Path) -> No
         import_cohort(tmp_path / "t.csv", out=tmp_path / "m.csv", columns={"image": "x"})
 
 
+def test_the_table_that_is_read_is_not_written_over(class_folders: Path, tmp_path: Path) -> None:
+    table = class_folders / "t.csv"
+    table.write_text("image,label\nbenign/P0_ä benign.PNG,negative\n")
+    with pytest.raises(InvalidInput, match="is the file to be read"):
+        import_cohort(table, out=table)
+    (tmp_path / "m.json").write_text('{"mine": 1}')
+    with pytest.raises(InvalidInput, match="not ours to replace"):
+        import_cohort(class_folders, out=tmp_path / "m.csv", positive="malignant")
+
+
+def test_a_table_without_labels_or_with_semicolons_says_so(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image;label\na.png;negative\n")
+    with pytest.raises(InvalidInput, match="semicolons"):
+        import_cohort(tmp_path / "t.csv", out=tmp_path / "m.csv")
+    (tmp_path / "u.csv").write_text("image\na.png\n")
+    with pytest.raises(InvalidInput, match="no column 'label'"):
+        import_cohort(tmp_path / "u.csv", out=tmp_path / "m.csv")
+
+
+def test_options_for_a_table_are_refused_for_folders(class_folders: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="Leave them out"):
+        import_cohort(class_folders, out=tmp_path / "m.csv", positive="malignant", columns={"image": "x"})
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "words"),
+    [
+        ("image,label,label", "a.png,negative,positive", "two columns 'label'"),
+        ("image,label,logit", "a.png,negative,1", "a name that predictions use"),
+        ("image,label,case_id,case_label", "a.png,negative,c,malignant", "case_label 'malignant' is not one of"),
+    ],
+)
+def test_columns_that_would_be_misread_are_refused(tmp_path: Path, header: str, row: str, words: str) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(InvalidInput, match=words):
+        import_cohort(tmp_path / "t.csv", out=tmp_path / "m.csv")
+
+
+def test_a_test_role_chosen_by_patient_names_no_patient(world: Any, tmp_path: Path) -> None:
+    frame = pd.read_csv(world.manifest)
+    patient = frame.loc[frame["label"] == "positive", "patient_id"].iloc[0]
+    split, described = split_cohort(world.manifest, out=tmp_path / "s.csv", folds=2, test_where=f"patient_id={patient}")
+    assert split.test_rule == "rows chosen by patient_id"
+    assert patient not in json.dumps(described["test_rule"])
+
+
+def test_more_folds_than_the_rarer_class_has_images_are_refused(world: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="parts"):
+        split_cohort(world.manifest, out=tmp_path / "s.csv", folds=40)
+    with pytest.raises(InvalidInput, match="--seed"):
+        split_cohort(world.manifest, out=tmp_path / "s.csv", seed=-1)
+
+
 def test_a_test_role_needs_column_and_value(world: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="column=value"):
         split_cohort(world.manifest, out=tmp_path / "s.csv", test_where="site")
@@ -133,3 +187,10 @@ def test_the_real_smears_are_split_as_their_cohorts_say(shared: Path, tmp_path: 
     assert described["counts"]["test"]["patients"] == 24
     assert set(described["disjointness"].values()) == {0}
     assert set(split.test["cohort"]) == {"Validation"}
+
+
+def test_a_space_after_an_id_makes_no_second_patient(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / f"{name}.png", ord(name))
+    (tmp_path / "t.csv").write_text("image,label,patient_id\na.png,negative,P1\nb.png,positive,P1 \n")
+    assert import_cohort(tmp_path / "t.csv", out=tmp_path / "m.csv").counts["patients"] == 1

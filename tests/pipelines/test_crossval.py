@@ -102,6 +102,79 @@ def test_a_resume_with_overrides_is_refused(copied: Any) -> None:
         cross_validate(None, None, copied.run, overrides=["seed=3"], resume=True, tracking_uri=copied.tracking_uri)
 
 
+def test_a_resume_of_an_edited_recipe_is_refused(copied: Any) -> None:
+    text = (copied.run / "recipe.yaml").read_text()
+    (copied.run / "recipe.yaml").write_text(text.replace("lr: 0.001", "lr: 0.002"))
+    with pytest.raises(InvalidInput, match="was changed since the run was started"):
+        cross_validate(None, None, copied.run, resume=True, tracking_uri=copied.tracking_uri)
+
+
+def test_a_resume_with_another_split_in_the_folder_is_refused(copied: Any, world: Any) -> None:
+    from pipelines.cohort import split_cohort
+
+    for name in ("split.csv", "split.json"):
+        (copied.run / name).unlink()
+    split_cohort(world.manifest, out=copied.run / "split.csv", folds=2, test_fraction=0.33, seed=6)
+    with pytest.raises(InvalidInput, match="not the split"):
+        cross_validate(None, None, copied.run, resume=True, tracking_uri=copied.tracking_uri)
+
+
+def test_a_finished_run_is_resumed_to_what_it_is(copied: Any) -> None:
+    before = {p: p.read_bytes() for p in copied.run.rglob("*") if p.is_file()}
+    result = cross_validate(None, None, copied.run, resume=True, tracking_uri=copied.tracking_uri)
+    assert result.performance == json.loads((copied.run / "figures.json").read_text())
+    assert before == {p: p.read_bytes() for p in copied.run.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"overrides": ("network.name=zzz",)}, "zzz"),
+        ({"overrides": ("network.options={foo: 1}",)}, "foo"),
+        ({"overrides": ("seed=99999999999999",)}, "seed"),
+        ({"accelerator": "zzz"}, "--accelerator zzz"),
+        ({"experiment": "../b"}, "--experiment"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_the_folder_is_begun(
+    world: Any, tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    arguments = {"tracking_uri": world.tracking_uri, **settings}
+    with pytest.raises(InvalidInput, match=words):
+        cross_validate(world.split, "demo", tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_file_in_two_folds_is_refused(world: Any, tmp_path: Path) -> None:
+    import shutil
+
+    from pipelines.cohort import split_cohort
+
+    cohort = tmp_path / "cohort"
+    shutil.copytree(world.cohort, cohort)
+    split_cohort(cohort / "manifest.csv", out=tmp_path / "split.csv", folds=2, test_fraction=0.33, seed=5)
+    frame = pd.read_csv(tmp_path / "split.csv")
+    first, second = (frame.loc[frame["fold"] == n, "image"].iloc[0] for n in (1, 2))
+    shutil.copy(cohort / first, cohort / second)
+    with pytest.raises(InvalidInput, match="same file in two folds"):
+        cross_validate(tmp_path / "split.csv", "demo", tmp_path / "run", tracking_uri=world.tracking_uri)
+
+
+def test_a_running_number_is_one_patient_in_every_table(world: Any) -> None:
+    from msht.cohort.splits import read_split
+    from pipelines.performance import read_predictions
+    from pipelines.tracking import without_identifiers
+
+    split = read_split(world.split)
+    tables = [split.frame, read_predictions(world.run / "out_of_fold.csv"), read_predictions(world.run / "test.csv")]
+    seen: dict[str, str] = {}
+    for table in tables:
+        shared = without_identifiers(table, split)
+        for number, patient in zip(shared["patient_id"], table["patient_id"], strict=True):
+            assert seen.setdefault(number, patient) == patient
+    assert len(seen) == len(set(seen.values())) == split.frame["patient_id"].nunique()
+
+
 def test_an_unreadable_image_stops_the_run_before_anything_is_written(world: Any, tmp_path: Path) -> None:
     import shutil
 

@@ -66,6 +66,54 @@ def test_a_weight_file_that_changed_since_training_is_refused(copied: Any, tmp_p
         evaluate_run(copied.run, tracking_uri=copied.tracking_uri)
 
 
+def test_figures_of_another_decision_are_not_reused(copied: Any, tmp_path: Path) -> None:
+    decision = json.loads((copied.run / "decision.json").read_text())
+    decision["decision"]["case_point"]["threshold"] = 0.123
+    (copied.run / "decision.json").write_text(json.dumps(decision))
+    with pytest.raises(InvalidInput, match="belong to other networks or another decision"):
+        make_bundle(copied.run, tmp_path / "b", tracking_uri=copied.tracking_uri)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_store_that_does_not_know_the_run_is_said_before_the_test_set_is_opened(copied: Any, tmp_path: Path) -> None:
+    (copied.run / "evaluation.json").unlink()
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    with pytest.raises(InvalidInput, match="does not know the run"):
+        make_bundle(copied.run, tmp_path / "b", tracking_uri=other)
+    assert not (copied.run / "evaluation.json").exists()
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_opening_counts_even_if_it_is_interrupted(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    (copied.run / "evaluation.json").unlink()
+    monkeypatch.setattr("pipelines.evaluate._score", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_run(copied.run, tracking_uri=copied.tracking_uri)
+    assert len(json.loads((copied.run / "run.json").read_text())["test_opened"]) == 2
+
+
+def test_a_test_file_that_is_a_development_file_is_refused(world: Any, copied: Any, tmp_path: Path) -> None:
+    import shutil
+
+    cohort = tmp_path / "cohort"
+    shutil.copytree(world.cohort, cohort)
+    split = pd.read_csv(world.split)
+    developed = split.loc[split["role"] == "development", "image"].iloc[0]
+    tested = split.loc[split["role"] == "test", "image"].iloc[0]
+    shutil.copy(cohort / developed, cohort / tested)
+    with pytest.raises(InvalidInput, match="the same file as development image"):
+        evaluate_run(copied.run, again=True, images=cohort, tracking_uri=copied.tracking_uri)
+
+
+def test_a_file_that_no_digest_vouches_for_breaks_a_bundle(copied: Any) -> None:
+    (copied.bundle / "fold-1" / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(BrokenBundle, match=r"pytorch_model\.bin does not belong"):
+        verify_bundle(copied.bundle)
+
+
 def test_a_bundle_verifies_until_a_byte_changes(copied: Any) -> None:
     assert verify_bundle(copied.bundle).digest
     weights = copied.bundle / "fold-2" / "model.safetensors"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from msht.errors import InvalidInput
 from pipelines.inputs import file_name_for, find_inputs
+from pipelines.progress import Interrupted
 from pipelines.score import harmless, score_images
 
 
@@ -92,7 +93,7 @@ def test_a_stopped_scoring_goes_on_and_a_changed_file_is_scored_again(
         return read(path)
 
     monkeypatch.setattr(score_module, "read_image", counted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="goes on in"):
         score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
     monkeypatch.setattr(score_module, "read_image", lambda path: (asked.append(path.name), read(path))[1])
     asked.clear()
@@ -138,6 +139,36 @@ def test_links_that_leave_the_folder_are_not_followed(tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "in" / "case" / "own.png")
     (tmp_path / "in" / "case" / "link.png").symlink_to(tmp_path / "outside" / "secret.png")
     assert [item.name for item in find_inputs([tmp_path / "in"])] == ["case/own.png"]
+
+
+def test_folders_of_one_name_under_two_patients_stay_two_cases(tmp_path: Path) -> None:
+    for patient in ("A", "B"):
+        (tmp_path / "in" / patient / "slide1").mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / "in" / patient / "slide1" / "f.png")
+    assert {item.case for item in find_inputs([tmp_path / "in"])} == {"A/slide1", "B/slide1"}
+
+
+def test_an_image_without_a_case_is_refused_not_pooled(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("image,case_id\na.png,\n")
+    with pytest.raises(InvalidInput, match="row 2: the cell 'case_id' is empty"):
+        find_inputs([tmp_path / "t.csv"])
+    with pytest.raises(InvalidInput, match="empty case"):
+        find_inputs([tmp_path / "a.png"], case_from="(x)?")
+
+
+def test_a_name_that_no_table_can_hold_is_refused_before_any_work(world: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "in" / "two\nlines.png")
+    with pytest.raises(InvalidInput, match="Rename"):
+        score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_device_writes_nothing(world: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="--device zzz"):
+        score_images(world.bundle, [world.cohort / "images"], tmp_path / "out", device="zzz")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
