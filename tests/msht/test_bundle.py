@@ -404,3 +404,19 @@ def test_a_bundle_is_written_whole_or_not_at_all(
 def test_arrays_that_cannot_be_written_are_an_error_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         save_arrays({"a": np.zeros(3)}, tmp_path / "nowhere" / "a.safetensors")
+
+
+def test_a_fold_of_a_published_run_scores_through_a_bundle_like_any_other(tmp_path: Path) -> None:
+    """From a checkpoint with the published names to a bundle, and the same answers on the other side."""
+    from msht.network.weights import load_published, save_published
+
+    save_published(network_of("msht_resnet50", size=32, embed_dim=96), tmp_path / "fold.pth")
+    network = load_published(tmp_path / "fold.pth")
+    features = np.random.default_rng(1).random((12, network.num_features))
+    member = FoldModel(1, network, temperature=1.3, reference=FeatureReference.fit(features, np.arange(12).astype(str)))
+    bundle = write(tmp_path / "bundle", folds=[member], kept_epochs={1: 50})
+    views = np.random.default_rng(2).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
+    direct = Ensemble([member], SQUARE).score(views)
+    bundled = read_bundle(bundle.path).ensemble().score(views)
+    np.testing.assert_allclose(bundled.fold_logits, direct.fold_logits, atol=1e-5)
+    np.testing.assert_allclose(bundled.probability, direct.probability, atol=1e-6)
