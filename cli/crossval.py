@@ -18,17 +18,32 @@ def crossval(
     set_: Annotated[
         list[str] | None, Option("--set", help="section.key=value over the recipe; may be repeated.")
     ] = None,
+    pretrained: Annotated[
+        Path | None, Option(help="Start from the weights of this safetensors file (or published checkpoint).")
+    ] = None,
+    no_pretrained: Annotated[
+        bool, Option("--no-pretrained", help="Start from random weights, whatever the recipe says.")
+    ] = False,
     images: Images = None,
     tracking_uri: TrackingUri = None,
     experiment: Annotated[str, Option(help="MLflow experiment.")] = "msht",
     accelerator: Annotated[str, Option(help="auto, cpu or gpu.")] = "auto",
 ) -> None:
     """Train a network per fold, predict what each held out, calibrate, and choose the operating points."""
+    from json import dumps
+
     from cli.show import progress, say
     from msht.errors import InvalidInput
     from pipelines.crossval import cross_validate
     from pipelines.words import find_row, in_words
 
+    if pretrained is not None and no_pretrained:
+        raise InvalidInput("--pretrained and --no-pretrained contradict each other.", "Give one of them.")
+    overrides = list(set_ or ())
+    if pretrained is not None:
+        overrides.append(f"network.pretrained={dumps(str(pretrained))}")
+    elif no_pretrained:
+        overrides.append("network.pretrained=false")
     folder = resume or out
     if folder is None:
         raise InvalidInput("Neither --out nor --resume is given.", "Give --out RUN for a new run.")
@@ -39,7 +54,7 @@ def crossval(
             split,
             recipe,
             folder,
-            overrides=set_ or (),
+            overrides=overrides,
             images=images,
             tracking_uri=tracking_uri,
             experiment=experiment,

@@ -88,6 +88,7 @@ BAD = [
     ([*NEW, "demo", "--set", "optimiser.lrr=1"], "optimiser.lr"),
     ([*NEW, "demo", "--set", "training.epochs=-3"], "training.epochs"),
     (["crossval", "--split", "{tmp}/s.csv", "--recipe", "demo"], "--out"),
+    ([*NEW, "demo", "--pretrained", "x.safetensors", "--no-pretrained"], "contradict"),
     (["crossval", "--resume", "{tmp}/nowhere"], "not a run"),
     (["evaluate", "{tmp}/nowhere"], "not a run"),
     (["bundle", "{tmp}/nowhere", "--out", "{tmp}/b"], "not a run"),

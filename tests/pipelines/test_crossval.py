@@ -132,6 +132,7 @@ def test_a_finished_run_is_resumed_to_what_it_is(copied: Any) -> None:
         ({"overrides": ("network.name=zzz",)}, "zzz"),
         ({"overrides": ("network.options={foo: 1}",)}, "foo"),
         ({"overrides": ("seed=99999999999999",)}, "seed"),
+        ({"overrides": ('network.pretrained="nowhere.safetensors"',)}, r"nowhere\.safetensors"),
         ({"accelerator": "zzz"}, "--accelerator zzz"),
         ({"experiment": "../b"}, "--experiment"),
     ],
