@@ -22,7 +22,7 @@ test: install
 	$(BIN)/pytest
 
 test-fast: install
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' --numprocesses 2
 
 check: install
 	$(BIN)/ruff check .
