@@ -20,7 +20,8 @@ from pipelines.cards import card_of, is_synthetic, positive_means
 from pipelines.ensemble import load_fitted
 from pipelines.evaluate import evaluate_run
 from pipelines.progress import Progress, Silent
-from pipelines.run_folder import RunFolder, now
+from pipelines.run_folder import RunFolder
+from pipelines.words import now
 
 LIMITS = (
     "Research software: not a medical device, and not validated for clinical use.",

@@ -30,7 +30,8 @@ from pipelines import tracking
 from pipelines.performance import UNITS, performance_rows, read_predictions, write_predictions
 from pipelines.progress import Interrupted, Progress, Silent, stage
 from pipelines.recipes import recipe_path
-from pipelines.run_folder import RunFolder, environment, now, recipe_digest
+from pipelines.run_folder import RunFolder, environment, recipe_digest
+from pipelines.words import now
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from pipelines import tracking
 from pipelines.ensemble import choose_device, load_fitted
 from pipelines.performance import UNITS, performance_rows, write_predictions
 from pipelines.progress import Progress, Silent, stage
-from pipelines.run_folder import RunFolder, now
+from pipelines.run_folder import RunFolder
+from pipelines.words import now
 
 BATCH = 32
 

@@ -20,6 +20,7 @@ from msht.images.preprocessing import crop_box, to_tensor, view_of
 from msht.images.reading import read_image
 from pipelines.inputs import file_name_for
 from pipelines.progress import Progress, Silent, stage
+from pipelines.score_parts import KIND
 
 METHOD = "hirescam"
 """On phantoms the share of the map inside atypical nuclei is twice that of plain Grad-CAM (docs/explanation.md)."""
@@ -222,7 +223,7 @@ def cases_of_scores(scores: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
         InvalidInput: if the folder holds no finished scoring.
     """
     record = read_json(scores / "run.json", what="record of a scoring")
-    if record.get("kind") != "scores":
+    if record.get("kind") != KIND:
         raise InvalidInput(f"{scores} holds no scores.", "Give a folder written by `msht score`.")
     if "finished" not in record:
         raise InvalidInput(f"The scoring in {scores} is unfinished.", "Call `msht score` again; it goes on.")

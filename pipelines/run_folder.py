@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from msht.cohort.splits import Split, read_split
 from msht.errors import InvalidInput
 from msht.files import read_json, sha256_of, sha256_of_text, write_json
 from msht.training.recipe import Recipe, read_recipe, recipe_as_yaml
+from pipelines.words import now
 
 PACKAGES = (
     "msht",
@@ -160,11 +160,6 @@ class RunFolder:
 def recipe_digest(recipe: Recipe) -> str:
     """SHA-256 of a recipe as resolved."""
     return sha256_of_text(recipe_as_yaml(recipe))
-
-
-def now() -> str:
-    """The time, in whole seconds with its zone."""
-    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
 
 
 def environment() -> dict[str, str]:

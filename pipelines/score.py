@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,19 +16,19 @@ from msht.bundle import Bundle, read_bundle
 from msht.decision import Decision, decide_case, override_threshold
 from msht.ensemble import Ensemble
 from msht.errors import InvalidInput, UnreadableImage
-from msht.files import atomic_path, cannot_write, read_json, write_json
+from msht.files import atomic_path, write_json
 from msht.images.preprocessing import Preprocessing, view_of
 from msht.images.quality import Quality, measure_quality
 from msht.images.reading import ReadingRecord, read_image
 from pipelines.ensemble import choose_device
 from pipelines.inputs import ScoreInput, find_inputs
 from pipelines.progress import Interrupted, Progress, Silent, stage
-from pipelines.run_folder import now
+from pipelines.score_parts import KIND, Parts, stamp_of
+from pipelines.words import now
 
 PART = 256
 """Images a part: what a kill can cost."""
 BATCH = 32
-KIND = "scores"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -105,9 +103,9 @@ def score_images(
         "software": f"msht {__version__}",
     }
     chosen_device = choose_device(device)
-    parts = _Parts(out, settings)
+    parts = Parts(out, settings)
     done = parts.done()
-    waiting = [item for item in inputs if done.get(item.name) != _stamp(item.path)]
+    waiting = [item for item in inputs if done.get(item.name) != stamp_of(item.path)]
     ensemble = bundle.ensemble(chosen_device)
     started = time.monotonic()
     try:
@@ -146,7 +144,7 @@ def _score_parts(
     ensemble: Ensemble,
     decision: Decision,
     bundle: Bundle,
-    parts: _Parts,
+    parts: Parts,
     progress: Progress,
 ) -> None:
     """Score what is waiting, and keep it part by part."""
@@ -172,12 +170,12 @@ def _decoded(part: Sequence[ScoreInput], preprocessing: Preprocessing) -> Iterat
             return {
                 "image": item.name,
                 "path": str(item.path),
-                "stamp": _stamp(item.path),
+                "stamp": stamp_of(item.path),
                 "reason": error.problem,
             }
         except OSError as error:
             reason = f"It cannot be opened: {error.strerror or error}."
-            return {"image": item.name, "path": str(item.path), "stamp": _stamp(item.path), "reason": reason}
+            return {"image": item.name, "path": str(item.path), "stamp": stamp_of(item.path), "reason": reason}
         return _Decoded(item, view_of(image.pixels, preprocessing), image.record, measure_quality(image.pixels))
 
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -199,7 +197,7 @@ def _rows(good: list[_Decoded], scores: Any, decision: Decision, bundle: Bundle)
         row: dict[str, Any] = {
             "image": field.item.name,
             "path": str(field.item.path),
-            "stamp": _stamp(field.item.path),
+            "stamp": stamp_of(field.item.path),
             "sha256": field.record.sha256,
             "width": field.record.width,
             "height": field.record.height,
@@ -254,79 +252,6 @@ def case_table(scores: pd.DataFrame, refused: pd.DataFrame, decision: Decision) 
             }
         )
     return pd.DataFrame(rows)
-
-
-class _Parts:
-    """The rows scored so far, in files of `PART` rows that are whole or not there."""
-
-    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
-        self.folder = out / "parts"
-        marker = out / "run.json"
-        if out.exists() and not out.is_dir():
-            raise InvalidInput(f"{out} is a file.", "Give a folder for the tables.")
-        if out.is_dir() and any(out.iterdir()):
-            before = read_json(marker, what="record of a scoring") if marker.is_file() else {}
-            if before.get("kind") != KIND:
-                raise InvalidInput(f"{out} is not empty and holds no scores.", "Choose another folder.")
-            same = ("bundle", "threshold", "software")
-            changed = [k for k in same if _without_path(before.get(k)) != _without_path(settings[k])]
-            if changed:
-                raise InvalidInput(
-                    f"{out} holds scores made with another {' and '.join(changed)}.", "Choose another folder."
-                )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
-        if not marker.is_file():
-            write_json(marker, {**settings, "started": now()})
-
-    def files(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.json"))
-
-    def _load(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-        scored: dict[str, dict[str, Any]] = {}
-        refused: dict[str, dict[str, Any]] = {}
-        for file in self.files():
-            part = read_json(file, what="part of a scoring")
-            for kind, other, rows in ((scored, refused, part["scored"]), (refused, scored, part["rejected"])):
-                for row in rows:
-                    other.pop(row["image"], None)  # the file changed since: the later answer holds
-                    kind[row["image"]] = row
-        return scored, refused
-
-    def done(self) -> dict[str, str]:
-        """The stamp that each image had when it was scored or refused."""
-        scored, refused = self._load()
-        return {name: row["stamp"] for name, row in {**scored, **refused}.items()}
-
-    def write(self, scored: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> None:
-        number = len(self.files()) + 1
-        # A name of its own, so that two scorings into one folder never replace each other's rows.
-        with atomic_path(self.folder / f"part-{number:06d}-{uuid.uuid4().hex[:8]}.json") as temporary:
-            temporary.write_text(json.dumps({"scored": scored, "rejected": rejected}), encoding="utf-8")
-
-    def read(self, names: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Tables of what was scored and refused, of these images only, in the order of their names."""
-        scored, refused = self._load()
-        frames = []
-        for rows in (scored, refused):
-            chosen = [row for name, row in sorted(rows.items()) if name in names]
-            frames.append(pd.DataFrame(chosen).drop(columns="stamp", errors="ignore"))
-        return frames[0], frames[1]
-
-
-def _without_path(value: Any) -> Any:
-    return {k: v for k, v in value.items() if k != "path"} if isinstance(value, dict) else value
-
-
-def _stamp(path: Path) -> str:
-    """Size and time of change: what tells that a file is not the one that was scored."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return "gone"
-    return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
 def _with_cases(frame: pd.DataFrame, inputs: Sequence[ScoreInput]) -> pd.DataFrame:

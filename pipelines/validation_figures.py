@@ -13,6 +13,7 @@ from msht.calibration.reliability import calibration_line, expected_calibration_
 from msht.cohort.manifest import CLASSES
 from msht.decision import Decision
 from msht.statistics.decision import decision_curve, predictive_values, subgroup_table
+from msht.statistics.summary import MEASURES
 from pipelines.report_case import counts_part, estimate_part
 from reports.parts import Estimate
 from reports.validation import (
@@ -26,18 +27,7 @@ from reports.validation import (
 )
 
 Level = Literal["field", "case"]
-MEASURES = (
-    "sensitivity",
-    "specificity",
-    "ppv",
-    "npv",
-    "accuracy",
-    "balanced_accuracy",
-    "f1",
-    "mcc",
-    "auroc",
-    "auprc",
-)
+REPORTED = tuple(measure for measure in MEASURES if measure not in {"brier", "log_loss"})
 SUBGROUP_COLUMNS = ("site", "stain", "magnification")
 
 
@@ -58,7 +48,7 @@ def result_row(row: dict[str, Any]) -> ResultRow:
         fold=row["fold"],
         counts=counts_part(row["counts"]),
         patients=row["n_groups"] if row["unit"] == "patients" else None,
-        **{measure: estimate_part(row, measure) for measure in MEASURES},
+        **{measure: estimate_part(row, measure) for measure in REPORTED},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -33,3 +34,8 @@ def in_words(row: dict[str, Any], measure: str) -> str:
     if estimate["low"] is None:
         return f"{estimate['value']:.3f} (no interval)"
     return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+
+
+def now() -> str:
+    """The time, in whole seconds with its zone."""
+    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
