@@ -12,22 +12,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file
-from scipy.special import expit
 
 from msht.bundle import save_arrays, save_network
-from msht.calibration.novelty import FeatureReference
 from msht.cohort.dataset import FieldStore
-from msht.cohort.manifest import CLASSES
-from msht.cohort.splits import Split, cases_of, describe_split, groups_of, read_split, write_split
-from msht.decision import fit_decision, fit_temperatures
+from msht.cohort.splits import Split, describe_split, read_split, write_split
 from msht.errors import InvalidInput
-from msht.files import atomic_path, cannot_write, read_json, write_json, write_text
-from msht.images.quality import QualityGate
+from msht.files import cannot_write, read_json, write_json, write_text
 from msht.training.recipe import Recipe, flatten, read_recipe, recipe_as_yaml
 from msht.training.trainer import FoldResult, fold_seed, network_of, train_fold
 from pipelines import tracking
-from pipelines.performance import UNITS, performance_rows, read_predictions, write_predictions
+from pipelines.calibrate import calibrate_run
+from pipelines.performance import read_predictions
 from pipelines.progress import Interrupted, Progress, Silent, stage
 from pipelines.recipes import recipe_path
 from pipelines.run_folder import RunFolder, environment, recipe_digest
@@ -145,7 +140,7 @@ def cross_validate(
                 state["where"] = f"fold {number} of {split.folds} finished"
                 run.write_state(state)
             where = "while calibrating"
-            performance = _calibrate(run, chosen, split, store)
+            performance = calibrate_run(run, chosen, split, store)
             _log_figures(client, parent, run, performance, split)
     except KeyboardInterrupt as error:
         run.write_state({**state, "status": "interrupted", "where": f"stopped {where}"})
@@ -291,54 +286,6 @@ def _write_fold(
         raise cannot_write(final, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _calibrate(run: RunFolder, recipe: Recipe, split: Split, store: FieldStore) -> list[dict[str, Any]]:
-    """Fit temperatures, gate, novelty limits and decision on out-of-fold data, and write them."""
-    frame = split.development
-    frame = frame.assign(case=cases_of(frame), group=groups_of(frame, split.grouped_by))
-    parts = [
-        pd.read_csv(run.fold(n) / "out_of_fold.csv", dtype={"image": str}, keep_default_na=False)
-        for n in range(1, split.folds + 1)
-    ]
-    frame = frame.merge(pd.concat(parts), on="image", validate="one_to_one")
-    labels = (frame["label"] == CLASSES[1]).to_numpy(dtype=int)
-    folds = frame["fold"].to_numpy(dtype=int)
-    temperatures = fit_temperatures(folds, frame["logit"].to_numpy(dtype=float), labels)
-    calibrated = frame["logit"].to_numpy(dtype=float) / np.array([temperatures[n] for n in folds])
-    qualities = [store[image].quality for image in frame["image"]]
-    gate = QualityGate.learn(qualities, quantile=recipe.decision.quality_quantile)
-    frame = frame.assign(
-        calibrated_logit=calibrated,
-        probability=expit(calibrated),
-        evaluable=[not gate.judge(quality) for quality in qualities],
-    )
-    decision, cases = fit_decision(frame[frame["evaluable"]].reset_index(drop=True), recipe.decision, gate)
-    for number in range(1, split.folds + 1):
-        reference = FeatureReference.fit(
-            load_file(run.fold(number) / "features.safetensors")["held_out"],
-            frame.loc[frame["fold"] == number, "group"].to_numpy(dtype=str),
-            share=recipe.decision.novelty_quantile,
-            seed=recipe.seed,
-        )
-        with atomic_path(run.fold(number) / "reference.safetensors") as temporary:
-            save_arrays(reference.to_arrays(), temporary)
-    cases = cases.merge(frame.groupby("case")["group"].first().reset_index(), on="case")
-    cases = cases.merge(frame.groupby("case")["fold"].first().reset_index(), on="case")
-    write_json(
-        run.decision_file,
-        {
-            "temperatures": {str(k): v for k, v in temperatures.items()},
-            "decision": decision.model_dump(mode="json"),
-        },
-    )
-    write_predictions(frame, run.out_of_fold_file)
-    write_predictions(cases, run.out_of_fold_cases_file)
-    performance = performance_rows(
-        frame, cases, decision, role="out-of-fold", unit=UNITS[split.grouped_by], seed=recipe.seed
-    )
-    write_json(run.figures_file, performance)
-    return performance
 
 
 def _log_figures(client: Any, parent: str, run: RunFolder, performance: list[dict[str, Any]], split: Split) -> None:
