@@ -77,6 +77,17 @@ class Training(Section):
     """Which weights a fold keeps: best by validation accuracy (ties by training accuracy), or the last."""
 
 
+class OperatingRule(Section):
+    """How a threshold is chosen on out-of-fold data."""
+
+    rule: Literal["sensitivity", "youden", "cost"] = "sensitivity"
+    """`sensitivity` keeps `target_sensitivity` with a guarantee; `youden` and `cost` have none."""
+    cost_ratio: float = Field(10.0, gt=0)
+    """For `cost`: how many false alarms a miss is worth."""
+    prevalence: float | None = Field(None, gt=0, lt=1)
+    """For `cost`: share of positive cases where the threshold will be used; none: that of the data."""
+
+
 class Decision(Section):
     """What turns scores into calls."""
 
@@ -90,6 +101,18 @@ class Decision(Section):
     """Share of held-out development images within the out-of-distribution limit."""
     minimum_fields: int = Field(1, ge=1)
     """Evaluable fields without which a case is not evaluable."""
+    calibrator: Literal["auto", "temperature", "platt", "beta", "isotonic", "venn_abers"] = "auto"
+    """From logit to probability; `auto` chooses by nested, grouped cross-validation on out-of-fold images."""
+    case_rule: Literal["auto", "mean-logit", "top-k-mean", "maximum", "noisy-or"] = "auto"
+    """From the fields to their case; `auto` chooses on out-of-fold cases."""
+    case_rule_fields: int = Field(3, ge=1)
+    """How many of the highest fields `top-k-mean` takes."""
+    operating_point: OperatingRule = OperatingRule()
+    """How the threshold is chosen."""
+    conformal: Literal["auto", "marginal", "mondrian"] = "auto"
+    """Error of the sets over all cases, or within each class; `auto`: within each class, if it has cases enough."""
+    deferral_error: float | None = Field(None, gt=0, lt=0.5)
+    """Refer the least sure cases until no more than this share of the rest is wrong, out of fold; none: do not."""
 
 
 class Recipe(Section):
