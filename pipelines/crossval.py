@@ -105,7 +105,7 @@ def cross_validate(
     with stage(progress, "Reading images", len(development)) as steps:
         store.load(list(development["image"]), steps.at)
     _refuse_copies(development, split, store)
-    client = tracking.open_client(tracking_uri)
+    client = tracking.open_client(tracking_uri, spool=out, say=progress.say)
     experiment_id = tracking.experiment_id(client, experiment, tracking_uri)
     out.mkdir(parents=True, exist_ok=True)
     write_text(run.recipe_file, recipe_as_yaml(chosen))

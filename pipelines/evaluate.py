@@ -71,7 +71,7 @@ def evaluate_run(
     fitted = load_fitted(run)
     ensemble = Ensemble(fitted.folds, recipe.preprocessing, choose_device(device))
     _refuse_copies(split)
-    client = tracking.open_client(tracking_uri or state["tracking_uri"])
+    client = tracking.open_client(tracking_uri or state["tracking_uri"], spool=path, say=progress.say)
     tracking.require_run(client, state["mlflow_run"])
     # Recorded before anything is seen: an opening that is interrupted is an opening all the same.
     opened = [*state.get("test_opened", []), now()]

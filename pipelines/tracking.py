@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,16 @@ import pandas as pd
 
 from msht.cohort.splits import Split, cases_of, groups_of
 from msht.errors import InvalidInput, MissingResource
+from pipelines.tracking_spool import BY_NAME, Tracker, is_of_the_store, known_id, pending
+from pipelines.tracking_system import watched
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+# MLflow's own limits let a server that is away hold a training up for minutes at every epoch.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
 EXPERIMENT = "msht"
 STORE = "mlflow.db"
@@ -51,8 +57,20 @@ def default_tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / STORE}"
 
 
-def open_client(tracking_uri: str | None) -> Any:
-    """An MLflow client.
+_ANSWERED: set[str] = set()
+"""Stores that answered this process before."""
+
+
+def open_client(
+    tracking_uri: str | None, spool: Path | None = None, say: Callable[[str], None] | None = None
+) -> Tracker:
+    """An MLflow client; with a run's folder, one that never waits for the store.
+
+    Args:
+        tracking_uri: of the store; None: the default one.
+        spool: folder of a run, where what the store cannot take now is kept until it can. A run that has begun is
+            never stopped by the store; the very first contact must answer, since the address may be wrong.
+        say: gets a sentence when the store goes away or comes back.
 
     Raises:
         MissingResource: if the store cannot be opened.
@@ -60,7 +78,6 @@ def open_client(tracking_uri: str | None) -> Any:
     import logging
 
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     for name in ("alembic", "mlflow"):  # after the import, which sets its own levels
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -70,34 +87,35 @@ def open_client(tracking_uri: str | None) -> Any:
             f"--tracking-uri {uri} is not an address.",
             "Give sqlite:///path/to/mlflow.db or http://server:5000.",
         )
+    begun = spool is not None and (uri in _ANSWERED or (spool / "run.json").is_file())
     try:
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+    except Exception as error:
+        if not isinstance(error, ImportError) and not is_of_the_store(error):
+            raise
+        reason = (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
+        if begun:
+            tracker = Tracker(client, spool, say, away=True)
+            tracker.say(f"The MLflow store {uri} does not answer; what is to be logged is kept in {spool}.")
+            return tracker
         raise MissingResource(
             f"The MLflow store {uri} cannot be opened: {reason}.",
             "Check the address, or leave --tracking-uri out to use mlflow.db in this folder.",
         ) from error
-    except Exception as error:  # SQLAlchemy, HTTP and driver errors share no base class
-        if not isinstance(error, ImportError) and type(error).__module__.split(".")[0] not in {
-            "sqlalchemy",
-            "requests",
-            "urllib3",
-            "alembic",
-        }:
-            raise
-        raise MissingResource(
-            f"The MLflow store {uri} cannot be opened ({type(error).__name__}).",
-            "Check the address, or leave --tracking-uri out to use mlflow.db in this folder.",
-        ) from error
-    return client
+    _ANSWERED.add(uri)
+    tracker = Tracker(client, spool, say)
+    if spool is not None and pending(spool):
+        tracker.synchronise()
+    return tracker
 
 
-def experiment_id(client: Any, name: str, tracking_uri: str | None) -> str:
+def experiment_id(client: Tracker, name: str, tracking_uri: str | None) -> str:
     """The experiment of that name, made where there is none, its artefacts beside a SQLite store."""
     if not re.fullmatch(r"[\w][\w .-]{0,99}", name):
         raise InvalidInput(f"--experiment '{name}' is no name.", "Use letters, digits, spaces, dots and dashes.")
+    if client.away:
+        return f"{BY_NAME}{name}"
     found = client.get_experiment_by_name(name)
     if found is not None:
         if found.lifecycle_stage == "deleted":
@@ -112,7 +130,7 @@ def experiment_id(client: Any, name: str, tracking_uri: str | None) -> str:
 
 @contextmanager
 def tracked_run(
-    client: Any,
+    client: Tracker,
     experiment: str,
     name: str,
     *,
@@ -138,31 +156,37 @@ def tracked_run(
         all_tags["mlflow.parentRunId"] = parent
     run_id = resumed if resumed is not None and _is_known(client, resumed) else None
     if run_id is None:
-        run_id = str(client.create_run(experiment, tags=all_tags, run_name=name).info.run_id)
+        run_id = client.create_run(experiment, tags=all_tags, run_name=name)
     else:
-        client.update_run(run_id, status="RUNNING")
+        client.update_run(run_id, "RUNNING")
     status = "FAILED"
     try:
-        yield run_id
+        # A fold is what works a machine; the parent only waits for its folds, maybe elsewhere.
+        with watched(client, run_id) if parent is not None else nullcontext():
+            yield run_id
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
         client.set_terminated(run_id, status)
+        if parent is None:
+            client.synchronise()
 
 
-def _is_known(client: Any, run_id: str) -> bool:
+def _is_known(client: Tracker, run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
+    if client.away:
+        return True
     try:
-        client.get_run(run_id)
+        client.get_run(known_id(client.folder, run_id))
     except MlflowException:
         return False
     return True
 
 
-def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> None:
+def log_parameters(client: Tracker, run_id: str, parameters: Mapping[str, Any]) -> None:
     """Log settings; a value over MLflow's 6000 characters is cut."""
     from mlflow.entities import Param
 
@@ -171,7 +195,7 @@ def log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> N
         client.log_batch(run_id, params=rows[start : start + 100])
 
 
-def require_run(client: Any, run_id: str) -> None:
+def require_run(client: Tracker, run_id: str) -> None:
     """Refuse a store that does not know a run.
 
     Raises:
@@ -184,7 +208,7 @@ def require_run(client: Any, run_id: str) -> None:
         )
 
 
-def log_metrics(client: Any, run_id: str, metrics: Mapping[str, float | None], step: int = 0) -> None:
+def log_metrics(client: Tracker, run_id: str, metrics: Mapping[str, float | None], step: int = 0) -> None:
     """Log figures that are numbers."""
     import time
 
@@ -196,7 +220,7 @@ def log_metrics(client: Any, run_id: str, metrics: Mapping[str, float | None], s
         client.log_batch(run_id, metrics=rows[start : start + 500])
 
 
-def log_table(client: Any, run_id: str, frame: pd.DataFrame, name: str, split: Split) -> None:
+def log_table(client: Tracker, run_id: str, frame: pd.DataFrame, name: str, split: Split) -> None:
     """Log a table without identifiers: see `without_identifiers`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
