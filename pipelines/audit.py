@@ -14,7 +14,10 @@ from msht.errors import InvalidInput, UnreadableImage
 from msht.files import inside, write_json
 from msht.images.quality import QualityGate, measure_quality
 from msht.images.reading import read_image
+from pipelines.audit_result import KIND, SCHEMA, AuditResult, read_audit
 from pipelines.progress import Progress, Silent, stage
+
+__all__ = ["AuditResult", "audit_cohort", "read_audit"]
 
 
 def audit_cohort(
@@ -54,13 +57,19 @@ def audit_cohort(
         [*_unreadable(table), *_blank(table), *_copies(table)], columns=["kind", "image", "other", "words"]
     )
     result = {
-        "kind": "audit",
+        "kind": KIND,
+        "schema": SCHEMA,
         "manifest_digest": manifest.digest,
         "images": len(frame),
         "counts": counts_of(frame),
         "sizes": _common(table, "size"),
         "formats": _common(table, "format"),
         "by_kind": {str(k): int(v) for k, v in findings["kind"].value_counts().items()},
+        "pairs": [
+            {"first": row.image, "second": row.other, "kind": "exact"}
+            for row in findings.itertuples()
+            if str(row.kind).startswith("copy")
+        ],
         "findings": findings.to_dict("records"),
     }
     write_table(findings, out / "findings.csv")
