@@ -10,13 +10,14 @@ from typing import Annotated, NoReturn
 
 from typer import Exit, Option, Typer, echo
 
-from cli import bundle, cohort, crossval, demo, doctor, evaluate, explain, models, report, score
+from cli import bundle, cohort, compare, crossval, demo, doctor, evaluate, explain, models, report, score
 
 HELP = "Train, validate, explain and serve MSHT for cytology images. Decision support, never a diagnosis."
 
 app = Typer(name="msht", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(cohort.app, name="cohort")
 app.command()(crossval.crossval)
+app.command()(compare.compare)
 app.command()(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
 app.command()(score.score)

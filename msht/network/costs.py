@@ -22,18 +22,20 @@ class Cost:
     """Multiply-accumulates for one image, in units of 1e9; convolutions and matrix products only."""
 
 
-def measure_cost(name: str, size: int, *, num_classes: int = 2) -> Cost:
+def measure_cost(name: str, size: int, *, num_classes: int = 2, **settings: Any) -> Cost:
     """Count without computing: the network is built and run on PyTorch's meta device.
 
     Args:
         name: timm name.
         size: edge of the image in pixels.
         num_classes: width of the head.
+        settings: further arguments of the network.
     """
     config = timm.get_pretrained_cfg(name)
-    fixed: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
+    if config is not None and config.fixed_input_size:
+        settings = {"img_size": size, **settings}
     with torch.device("meta"), torch.no_grad():
-        model = timm.create_model(name, num_classes=num_classes, **fixed).eval()  # may run its parts, uncounted
+        model = timm.create_model(name, num_classes=num_classes, **settings).eval()  # may run its parts, uncounted
         with FlopCounterMode(display=False) as counter:
             model(torch.zeros(1, 3, size, size))
     parameters = sum(parameter.numel() for parameter in model.parameters())
