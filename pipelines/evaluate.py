@@ -117,6 +117,7 @@ def _refuse_copies(split: Split) -> None:
 
 def _score(test: pd.DataFrame, root: Path, ensemble: Ensemble, decision: Decision, advance: Any) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {name: [] for name in ("logit", "probability", "spread", "novelty", "evaluable")}
+    alone: dict[str, list[float]] = {f"probability_fold_{fold.number}": [] for fold in ensemble.folds}
     for start in range(0, len(test), BATCH):
         part = test.iloc[start : start + BATCH]
         views, evaluable = [], []
@@ -130,8 +131,10 @@ def _score(test: pd.DataFrame, root: Path, ensemble: Ensemble, decision: Decisio
         columns["spread"] += scores.spread.tolist()
         columns["novelty"] += scores.novelty.tolist()
         columns["evaluable"] += evaluable
+        for values, row in zip(alone.values(), scores.fold_probabilities, strict=True):
+            values += row.tolist()
         advance(len(part))
-    return test.assign(**columns)
+    return test.assign(**columns, **alone)
 
 
 def case_answers(frame: pd.DataFrame, decision: Decision) -> pd.DataFrame:
