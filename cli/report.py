@@ -45,9 +45,12 @@ def case(
 def validation(
     run: Annotated[Path, Argument(help="Run whose test set was opened.")],
     out: Annotated[Path, Option(help="PDF to write.")],
+    comparison: Annotated[
+        Path | None, Option(help="Folder of `msht compare` with this run in it; its tests are printed.")
+    ] = None,
 ) -> None:
     """Write the validation report of a run."""
     from cli.show import say
     from pipelines.report_validation import report_validation
 
-    say(f"{report_validation(run, out)}")
+    say(f"{report_validation(run, out, comparison=comparison)}")
