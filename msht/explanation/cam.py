@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from msht.errors import InvalidInput
+from msht.explanation.gradient_free import AblationCAM, EigenGradCAM, ScoreCAM
 from msht.explanation.targets import ClassEvidence
 from msht.network.explain import explanation_layers
 
@@ -32,13 +33,14 @@ class _RawScale(BaseCAM):  # type: ignore[misc, unused-ignore]
     def compute_cam_per_layer(self, input_tensor: Any, targets: Any, eigen_smooth: bool) -> list[Any]:
         """Maps of each target layer, each of shape (B, 1, h, w)."""
         recorded = self.activations_and_grads
+        activations = [activation.numpy() for activation in recorded.activations]
         # A layer that the answer does not depend on gets no gradient at all; its evidence is zero.
-        gradients = recorded.gradients or [torch.zeros_like(map_) for map_ in recorded.activations]
+        gradients = [gradient.numpy() for gradient in recorded.gradients] or [np.zeros_like(a) for a in activations]
+        # Methods that run the network again must not have each run recorded, too.
+        recorded.release()
         return [
-            self.get_cam_image(input_tensor, layer, targets, activation.numpy(), gradient.numpy(), eigen_smooth)[
-                :, None
-            ]
-            for layer, activation, gradient in zip(self.target_layers, recorded.activations, gradients, strict=True)
+            self.get_cam_image(input_tensor, layer, targets, activation, gradient, eigen_smooth)[:, None]
+            for layer, activation, gradient in zip(self.target_layers, activations, gradients, strict=True)
         ]
 
     def aggregate_multi_layers(self, cam_per_target_layer: list[Any]) -> Any:
@@ -56,14 +58,20 @@ METHODS: dict[str, type[BaseCAM]] = {
     "hirescam": _raw(HiResCAM),
     "layercam": _raw(LayerCAM),
     "xgradcam": _raw(XGradCAM),
+    "eigengradcam": _raw(EigenGradCAM),
+    "scorecam": _raw(ScoreCAM),
+    "ablationcam": _raw(AblationCAM),
 }
 """Methods by name.
 
 Sources: Selvaraju et al. (2017), arXiv 1610.02391; Chattopadhay et al. (2018), arXiv 1710.11063; Draelos and
 Carin (2020), arXiv 2011.08891; Jiang et al. (2021), doi 10.1109/TIP.2021.3089943; Fu et al. (2020), arXiv
-2008.02312.
-Methods by principal components are left out: their sign is arbitrary.
+2008.02312; and `msht.explanation.gradient_free`. Eigen-CAM is left out: it shows the strongest pattern of a layer
+whatever class is asked for.
 """
+
+COSTLY = ("scorecam", "ablationcam")
+"""Methods that run the network once for each channel of the layer."""
 
 
 def class_activation_map(

@@ -71,14 +71,38 @@ def insertion(score: Score, image: torch.Tensor, evidence: Map, *, steps: int = 
     return Curve(np.linspace(0.0, 1.0, steps + 1), _scores(score, changed))
 
 
-def _ordered_masks(evidence: Map, steps: int) -> Mask:
-    """Which pixels are among the first k/steps by evidence, for k = 0..steps: shape (steps + 1, S, S)."""
+def road(score: Score, image: torch.Tensor, evidence: Map, *, shares: tuple[float, ...] = (0.2, 0.5, 0.8)) -> float:
+    """ROAD: what is left without the least telling pixels, less what is left without the most telling ones, halved.
+
+    Pixels are removed by noisy linear imputation, which leaves no edge in the shape of the mask; above zero the order
+    of the map is better than its reverse.
+
+    Args:
+        score: what the network says.
+        image: shape (3, S, S).
+        evidence: shape (S, S).
+        shares: of the pixels that are removed; the mean over them is given.
+
+    Source: Rong et al. (2022), arXiv 2202.00449, in the form of pytorch-grad-cam's `ROADCombined`.
+    """
+    first, last = _masks_at(evidence, shares), _masks_at(-np.asarray(evidence), shares)
+    left = _scores(score, torch.stack([_filled(image, mask, "road") for mask in [*first, *last]]))
+    return float((left[len(shares) :] - left[: len(shares)]).mean() / 2)
+
+
+def _masks_at(evidence: Map, shares: tuple[float, ...]) -> Mask:
+    """Which pixels are among the first by evidence, shape (K, S, S) for K shares."""
     # Ties keep the order of reading; without that an empty map would not be a defined order.
     order = np.argsort(-evidence.ravel(), kind="stable")
     rank = np.empty(evidence.size, dtype=np.int64)
     rank[order] = np.arange(evidence.size)
-    counts = np.rint(np.linspace(0, evidence.size, steps + 1)).astype(np.int64)
-    return np.asarray(rank[None] < counts[:, None]).reshape(steps + 1, *evidence.shape)
+    counts = np.rint(np.array(shares) * evidence.size)
+    return np.asarray(rank[None] < counts[:, None]).reshape(len(shares), *evidence.shape)
+
+
+def _ordered_masks(evidence: Map, steps: int) -> Mask:
+    """Which pixels are among the first k/steps by evidence, for k = 0..steps: shape (steps + 1, S, S)."""
+    return _masks_at(evidence, tuple(np.linspace(0.0, 1.0, steps + 1)))
 
 
 def _filled(image: torch.Tensor, removed: Mask, fill: Fill) -> torch.Tensor:
@@ -132,6 +156,28 @@ def energy_inside(evidence: Map, mask: Mask) -> float:
     """
     total = float(evidence.sum())
     return float(evidence[mask].sum()) / total if total > 0 else float("nan")
+
+
+def cascading_similarity(
+    network: nn.Module,
+    images: torch.Tensor,
+    explain: Callable[[nn.Module, torch.Tensor], Map],
+    *,
+    shares: tuple[float, ...] = (0.25, 0.5, 1.0),
+    seed: int = 0,
+) -> npt.NDArray[np.float64]:
+    """Likeness of each map to those of ever more forgetful networks, shape (K, B) for K shares of the parameters.
+
+    Arguments as `randomisation_similarity`; the learned maps are made once.
+
+    Source: cascading randomisation from the head downwards, Adebayo et al. (2018), arXiv 1810.03292.
+    """
+    learned = explain(network, images)
+    rows = []
+    for share in shares:
+        forgotten = explain(randomised_copy(network, seed=seed, share=share), images)
+        rows.append([map_similarity(first, second) for first, second in zip(learned, forgotten, strict=True)])
+    return np.array(rows)
 
 
 def map_similarity(first: Map, second: Map) -> float:

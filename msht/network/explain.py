@@ -25,5 +25,8 @@ def explanation_layers(model: nn.Module) -> dict[str, str]:
         return {"last": row.layer}
     known: Any = getattr(model, "feature_info", None)
     if known:
-        return {"last": str(known[-1]["module"])}
+        last = str(known[-1]["module"])
+        # After a transformer's last block only the class token is read: the patches have no gradient there.
+        by_token = getattr(model, "num_prefix_tokens", 0) and hasattr(model.get_submodule(last), "norm1")
+        return {"last": f"{last}.norm1" if by_token else last}
     return {}
