@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,38 +11,59 @@ from typing import Any
 import pandas as pd
 
 from msht.cohort.manifest import (
-    CLASSES,
     Manifest,
     build_manifest,
     counts_of,
     read_manifest,
-    read_table,
     refuse_to_overwrite,
-    require_both_classes,
+    require_two_classes,
     write_manifest,
 )
 from msht.cohort.splits import Split, describe_split, make_split, write_split
 from msht.errors import InvalidInput
-from msht.files import inside
+from msht.files import inside, sha256_of
 from msht.images.reading import is_image_path
-
-GUESSES = {
-    "image": ("image", "file", "filename", "file_name", "path", "image_path"),
-    "label": ("label", "class", "diagnosis_label"),
-    "patient_id": ("patient_id", "patient"),
-    "case_id": ("case_id", "case"),
-    "slide_id": ("slide_id", "slide"),
-}
+from pipelines.cohort_columns import (
+    by_pattern,
+    clean_text,
+    drop_repeats,
+    join_table,
+    locate,
+    map_labels,
+    note_formulas,
+    option_of,
+    read_named,
+    require_column,
+)
+from pipelines.cohort_sources import (
+    Skipped,
+    find_images,
+    is_pattern,
+    labels_from_folders,
+    split_pattern,
+)
+from pipelines.progress import Progress, Silent, stage
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import gave."""
+    """What an import gave.
+
+    Attributes:
+        manifest: the cohort.
+        out: where it was written.
+        counts: of images, classes, patients and so on.
+        skipped: for each reason, how much was left out.
+        examples: for each reason, the first that was.
+        notes: sentences about what was done to the source on the way.
+    """
 
     manifest: Manifest
     out: Path
     counts: dict[str, int]
     skipped: dict[str, int]
+    examples: dict[str, str]
+    notes: tuple[str, ...]
 
 
 def import_cohort(
@@ -50,161 +71,160 @@ def import_cohort(
     *,
     out: Path,
     images: Path | None = None,
+    table: Path | None = None,
+    sheet: str | None = None,
+    encoding: str | None = None,
     columns: Mapping[str, str | None] | None = None,
+    keep: Sequence[str] | None = None,
     patterns: Mapping[str, str | None] | None = None,
     labels: Sequence[str] = (),
-    positive: str | None = None,
+    positive: Sequence[str] = (),
     card: str | None = None,
 ) -> Imported:
-    """Make a manifest from class folders, or from a table beside a folder of images.
+    r"""Make a manifest from class folders, from a pattern of files, or from a table beside a folder of images.
 
     Args:
-        source: a folder with a folder per class, or a CSV, TSV or Parquet table.
+        source: a folder with a folder per class, a pattern such as `fields/**/*.jpg`, or a CSV, TSV, Excel or Parquet
+            table.
         out: the manifest, .csv or .parquet.
-        images: folder that the table's paths start from; None: the table's own.
-        columns: name of the table's column for `image`, `label`, `patient_id`, `case_id`, `slide_id`; None: guessed.
-        patterns: regular expression for `patient_id`, `case_id`, `slide_id`; its first group in the file name is
-            the id.
-        labels: `NAME=positive` or `NAME=negative`, for labels that are named otherwise.
-        positive: the label that is positive, all others being negative.
+        images: folder that the paths of a table that is the source start from; None: the table's own.
+        table: what is known about the images of a folder or pattern, by path or file name.
+        sheet: of an Excel table; None: the first that holds something.
+        encoding: of a CSV table; None: UTF-8.
+        columns: name of the table's column for each of `KNOWN_COLUMNS`; None: guessed.
+        keep: other columns of the table to keep; None: all of them.
+        patterns: regular expression for `label`, `patient_id`, `case_id`, `slide_id`, `site`; its first group in the
+            file name (in the path below the folder, if it holds a `/`) is the value.
+        labels: `NAME=positive` or `NAME=negative`, or `NAME=OTHER` to join two classes.
+        positive: the labels that are positive, all others being negative; none: several classes stay as they are.
         card: name or path of a data card.
 
     Raises:
         InvalidInput: naming the file, row and column; nothing is written then.
     """
-    refuse_to_overwrite(out, source)
-    if not source.exists():
-        raise InvalidInput(f"{source} does not exist.", "Give a folder of class folders, or a table.")
-    skipped: dict[str, int] = {}
-    if source.is_dir() and (images is not None or any((columns or {}).values())):
-        raise InvalidInput(
-            f"--images and the column options are for a table, but {source} is a folder.", "Leave them out."
-        )
-    if source.is_dir():
-        frame, root = _from_folders(source, skipped), source
+    refuse_to_overwrite(out, source, *([table] if table else []))
+    columns, patterns = columns or {}, {k: v for k, v in (patterns or {}).items() if v is not None}
+    for column in patterns:
+        if columns.get(column):
+            raise InvalidInput(
+                f"{option_of(column, 'column')} and {option_of(column, 'from')} both say the {column}.", "Give one."
+            )
+    skipped, notes = Skipped(), list[str]()
+    from_files = source.is_dir() or is_pattern(source)
+    if not from_files and not source.exists():
+        raise InvalidInput(f"{source} does not exist.", "Give a folder of class folders, a pattern, or a table.")
+    if from_files:
+        _refuse_table_options(source, images, table, sheet, encoding, columns, keep)
+        frame, root = _from_files(source, table, sheet, encoding, columns, keep, patterns, skipped, notes)
     else:
-        frame, root = _from_table(source, columns or {}), images or source.parent
+        if table is not None:
+            raise InvalidInput(f"--table is for a folder or a pattern, but {source} is a file.", "Leave it out.")
+        root = images or source.parent
         if not root.is_dir():
             raise InvalidInput(f"The folder of images {root} does not exist.", "Give its place with --images.")
-    for column in ("image", "label"):
-        if column not in frame:
-            hint = " It looks separated by semicolons; save it with commas." if ";" in str(frame.columns[0]) else ""
-            raise InvalidInput(
-                f"{source.name} has no column '{column}'; it has {', '.join(map(str, frame.columns))}.{hint}",
-                f"Name the column with --{column}-column.",
-            )
-    for column, pattern in (patterns or {}).items():
-        if pattern is not None:
-            frame[column] = _by_pattern(frame["image"], pattern, column)
-    for column in ("label", "patient_id", "case_id", "slide_id"):
-        if column in frame:  # "P1 " and "P1" are one patient, and must not become two
-            frame[column] = frame[column].str.strip()
-    frame["label"] = _mapped(frame["label"], labels, positive)
-    _check_card(card)
-    manifest = build_manifest(frame, root, source=source.name, card=card)
-    require_both_classes(list(manifest.frame["label"]), where=str(source))
-    write_manifest(manifest, out, notes={"source": source.name, "skipped": skipped})
-    return Imported(manifest, out, counts_of(manifest.frame), skipped)
+        frame = read_named(source, columns, keep, skipped, notes, sheet=sheet, encoding=encoding)
+        frame = _images_only(locate(frame, root, notes), skipped)
+    name = (table or source).name
+    frame = _apply_patterns(frame, patterns, name, notes)
+    require_column(frame, "label", name)
+    frame = drop_repeats(clean_text(frame), name, skipped)
+    frame = map_labels(frame, labels, positive, notes)
+    card = _checked_card(card)
+    manifest = build_manifest(frame, root, source=name, card=card, rows=[int(row) for row in frame.index])
+    require_two_classes(list(manifest.frame["label"]), where=str(source))
+    note_formulas(manifest.frame, notes)
+    write_manifest(manifest, out, notes={"source": name, "skipped": skipped.counts})
+    return Imported(manifest, out, counts_of(manifest.frame), skipped.counts, skipped.examples, tuple(notes))
 
 
-def _from_folders(folder: Path, skipped: dict[str, int]) -> pd.DataFrame:
-    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not classes:
+def _refuse_table_options(
+    source: Path,
+    images: Path | None,
+    table: Path | None,
+    sheet: str | None,
+    encoding: str | None,
+    columns: Mapping[str, str | None],
+    keep: Sequence[str] | None,
+) -> None:
+    if images is not None:
+        raise InvalidInput(f"--images is for a table, but {source} is none.", "Leave it out.")
+    if table is None and (any(columns.values()) or keep is not None or sheet is not None or encoding is not None):
         raise InvalidInput(
-            f"{folder} holds no class folders.",
-            "Give a folder with a folder per class (negative/, positive/), or a table with image and label.",
+            f"The column options, --keep, --sheet and --encoding are for a table, but {source} is none.",
+            "Leave them out, or name a table about these images with --table.",
         )
-    rows = []
-    for place in classes:
-        for path in sorted(p for p in place.rglob("*") if p.is_file()):
-            if path.name.startswith("."):
-                continue
-            if not is_image_path(path):
-                skipped[path.suffix.lower() or "no ending"] = skipped.get(path.suffix.lower() or "no ending", 0) + 1
-                continue
-            relative = path.relative_to(folder).as_posix()
-            if not relative.isprintable():
-                raise InvalidInput(
-                    f"The file {relative.encode('utf-8', 'backslashreplace').decode()!r} has a name that no table can "
-                    "hold.",
-                    "Rename it.",
-                )
-            inside(folder, relative)
-            rows.append({"image": relative, "label": place.name})
-    if not rows:
-        raise InvalidInput(f"{folder} holds no images in its class folders.", "Check the folder.")
-    return pd.DataFrame(rows, dtype="string")
 
 
-def _from_table(table: Path, columns: Mapping[str, str | None]) -> pd.DataFrame:
-    frame = read_table(table)
-    names: dict[str, str] = {}
-    for target, guesses in GUESSES.items():
-        wanted = columns.get(target)
-        if wanted is not None and wanted not in frame:
-            option = target.removesuffix("_id")
+def _from_files(
+    source: Path,
+    table: Path | None,
+    sheet: str | None,
+    encoding: str | None,
+    columns: Mapping[str, str | None],
+    keep: Sequence[str] | None,
+    patterns: Mapping[str, str],
+    skipped: Skipped,
+    notes: list[str],
+) -> tuple[pd.DataFrame, Path]:
+    root, pattern = (source, None) if source.is_dir() else split_pattern(source)
+    found = find_images(root, pattern, skipped)
+    if not found:
+        if pattern is None and not any(p.is_dir() and not p.name.startswith(".") for p in root.iterdir()):
             raise InvalidInput(
-                f"{table.name} has no column '{wanted}' (--{option}-column); it has {', '.join(frame.columns)}.",
-                "Name one of these.",
+                f"{source} holds no class folders.",
+                "Give a folder with a folder per class (negative/, positive/), or a table with image and label.",
             )
-        found = wanted or next((g for g in guesses if g in frame), None)
-        if found is not None:
-            names[found] = target
-    clashing = [t for f, t in names.items() if f != t and t in frame]
-    return frame.drop(columns=clashing).rename(columns=names)
+        left = ", ".join(f"{number} {reason}" for reason, number in skipped.counts.items())
+        where = f"{source} holds no images" if pattern is None else f"No image fits the pattern {source}"
+        raise InvalidInput(f"{where}{f' (left out: {left})' if left else ''}.", "Check the folder and the endings.")
+    frame = pd.DataFrame({"image": pd.array(found, dtype="string")})
+    if table is not None:
+        frame = join_table(found, root, table, columns, keep, skipped, notes, sheet=sheet, encoding=encoding)
+    if "label" not in frame and "label" not in patterns:
+        frame["label"] = pd.array(labels_from_folders(list(frame["image"]), root), dtype="string")
+    return frame, root
 
 
-def _by_pattern(images: pd.Series, pattern: str, column: str) -> pd.Series:
-    option = f"--{column.removesuffix('_id')}-from"
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InvalidInput(f"{option} '{pattern}' is not a regular expression ({error}).", "Mend it.") from error
-    if compiled.groups < 1:
-        raise InvalidInput(f"{option} '{pattern}' has no group.", r"Put the id in brackets, e.g. '^(P\d+)_'.")
-    names = images.map(lambda image: Path(image).name)
-    found = names.map(lambda name: m.group(1) if (m := compiled.search(name)) else None)
-    missing = names[found.isna()]
+def _images_only(frame: pd.DataFrame, skipped: Skipped) -> pd.DataFrame:
+    """The rows of a table that name images; what has another ending is counted."""
+    kept = []
+    for image in frame["image"]:
+        path = Path(image) if isinstance(image, str) else None
+        kept.append(path is None or is_image_path(path))
+        if path is not None and not kept[-1]:
+            ending = path.suffix.lower() or "no ending"
+            skipped.add("hidden" if path.name.startswith(".") else f"not an image ({ending})", str(image))
+    if not any(kept):
+        raise InvalidInput(
+            f"No row names an image; the first says '{frame['image'].iloc[0]}'.",
+            "Name the column of the image files with --image-column; they end in .jpg, .png, .tif or .bmp.",
+        )
+    return frame[kept]
+
+
+def _apply_patterns(frame: pd.DataFrame, patterns: Mapping[str, str], source: str, notes: list[str]) -> pd.DataFrame:
+    missing = frame.index[frame["image"].isna()]
     if len(missing):
         raise InvalidInput(
-            f"{option} '{pattern}' finds nothing in '{missing.iloc[0]}' ({len(missing)} such files).",
-            "Mend it.",
+            f"{source}, row {missing[0]}: the cell 'image' is empty ({len(missing)} such rows).", "Fill it."
         )
-    return found.astype("string")
+    for column, pattern in patterns.items():
+        found = by_pattern(frame["image"], pattern, option_of(column, "from"))
+        if column in frame:
+            frame = frame.rename(columns={column: f"{column}_in_table"})
+            notes.append(f"'{column}' is taken from the file names; the table's is kept as '{column}_in_table'.")
+        frame[column] = found
+    return frame
 
 
-def _mapped(labels: pd.Series, rules: Sequence[str], positive: str | None) -> pd.Series:
-    mapping = {name: name for name in CLASSES}
-    present = set(labels.dropna())
-    if positive is not None:
-        if positive not in present:
-            raise InvalidInput(
-                f"--positive {positive}: no image has that label; there are {', '.join(sorted(present)[:10])}.",
-                "Name one of these.",
-            )
-        mapping.update(dict.fromkeys(present, CLASSES[0]))
-        mapping[positive] = CLASSES[1]
-    for rule in rules:
-        name, equals, target = rule.rpartition("=")
-        if not equals or target not in CLASSES:
-            raise InvalidInput(
-                f"--label {rule} does not map a label to one of {', '.join(CLASSES)}.",
-                "Write --label NAME=positive or --label NAME=negative.",
-            )
-        if name not in present:
-            raise InvalidInput(
-                f"--label {rule}: no image has the label '{name}'; there are {', '.join(sorted(present)[:10])}.",
-                "Mend the name.",
-            )
-        mapping[name] = target
-    return labels.map(lambda label: mapping.get(label, label), na_action="ignore").astype("string")
+def _checked_card(card: str | None) -> str | None:
+    """A card that can be read; a file by its full path, so that it is found from anywhere."""
+    if card is None:
+        return None
+    from pipelines.cards import find_card
 
-
-def _check_card(card: str | None) -> None:
-    if card is not None:
-        from pipelines.cards import find_card
-
-        find_card(card)
+    find_card(card)
+    return str(Path(card).resolve()) if card.endswith(".md") else card
 
 
 def split_cohort(
@@ -212,40 +232,88 @@ def split_cohort(
     *,
     out: Path,
     images: Path | None = None,
+    audit: Path | None = None,
     folds: int = 5,
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     test_where: str | None = None,
+    hold_out_site: str | None = None,
     seed: int = 517,
     by_image: bool = False,
+    card: str | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Split, dict[str, Any]]:
     """Make a split from a manifest and write it.
+
+    Every image file is read once for its SHA-256, so that copies stay together and the split can prove it.
 
     Args:
         manifest_file: the manifest.
         out: the split, .csv or .parquet.
         images: folder of the images, if they moved.
+        audit: folder of `msht cohort audit` for this manifest; its near-duplicates stay together.
         folds: of the development role.
-        test_fraction: share of the images in the test role, where it is drawn.
+        test_fraction: share of the images in the test role, where it is drawn; None: 0.2.
         test_where: `column=value` of the test rows.
+        hold_out_site: the rows of this site are the test role.
         seed: of the draw.
         by_image: accept a cohort without groups.
+        card: name or path of a data card, in place of the manifest's.
+        progress: who listens.
 
     Returns:
         The split, and its description.
 
     Raises:
-        InvalidInput: as `make_split`; nothing is written then.
+        InvalidInput: as `make_split`, or if the audit is of another manifest; nothing is written then.
     """
     refuse_to_overwrite(out, manifest_file)
+    if test_fraction is not None and (test_where is not None or hold_out_site is not None):
+        raise InvalidInput("--test-fraction is for a test role that is drawn, but one was chosen.", "Leave it out.")
     manifest = read_manifest(manifest_file, images=images)
+    if card is not None:
+        manifest = Manifest(manifest.frame, manifest.root, manifest.digest, _checked_card(card))
     where = None
     if test_where is not None:
         column, equals, value = test_where.partition("=")
         if not equals or not column or not value:
             raise InvalidInput(f"--test-where {test_where} is not of the form column=value.", "E.g. site=B.")
         where = (column, value)
+    pairs: tuple[tuple[str, str], ...] = ()
+    audit_digest = None
+    if audit is not None:
+        from pipelines.audit import read_audit
+
+        audited = read_audit(audit)
+        if audited.manifest_digest != manifest.digest:
+            raise InvalidInput(
+                f"The audit in {audit} is of another manifest ({audited.manifest_digest[:12]}) than {manifest_file} "
+                f"({manifest.digest[:12]}).",
+                f"Audit this one: msht cohort audit {manifest_file} --out DIR.",
+            )
+        pairs, audit_digest = audited.pairs, audited.digest
     split = make_split(
-        manifest, folds=folds, test_fraction=test_fraction, test_where=where, seed=seed, by_image=by_image
+        manifest,
+        folds=folds,
+        test_fraction=0.2 if test_fraction is None else test_fraction,
+        test_where=where,
+        hold_out_site=hold_out_site,
+        seed=seed,
+        by_image=by_image,
+        same=pairs,
+        audit_digest=audit_digest,
+        file_digests=_digest_files(manifest, progress or Silent()),
     )
     write_split(split, out)
     return split, describe_split(split)
+
+
+def _digest_files(manifest: Manifest, progress: Progress) -> dict[str, str]:
+    images = list(manifest.frame["image"])
+    digests = {}
+    with stage(progress, "Reading files", len(images)) as steps, ThreadPoolExecutor(max_workers=4) as pool:
+        for image, digest in zip(
+            images, pool.map(lambda image: sha256_of(inside(manifest.root, image)), images), strict=True
+        ):
+            digests[image] = digest
+            steps.advance()
+    return digests

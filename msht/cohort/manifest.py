@@ -7,17 +7,17 @@ own folder, unless a JSON file of the same name beside it declares another one. 
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
+from msht.cohort.tables import read_table as read_table
+from msht.cohort.tables import write_table as write_table
 from msht.errors import InvalidInput
-from msht.files import atomic_path, inside, read_json, write_json
+from msht.files import inside, read_json, write_json
 
 CLASSES = ("negative", "positive")
 GROUP_COLUMNS = ("patient_id", "case_id", "slide_id")
@@ -34,6 +34,14 @@ RESERVED_COLUMNS = (
     "call",
 )
 """Names of columns that predictions add to a cohort's own."""
+COUNTED = {
+    "images": "image",
+    "patients": "patient_id",
+    "cases": "case_id",
+    "slides": "slide_id",
+    "sites": "site",
+}
+"""What counts are called, by the column that they count."""
 KNOWN_COLUMNS = ("image", "label", *GROUP_COLUMNS, "site", "stain", "magnification")
 
 
@@ -54,9 +62,20 @@ class Manifest:
     card: str | None = None
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in order: negative and positive, or else as many as there are, by name."""
+        return classes_of(self.frame["label"])
+
+    @property
     def group_column(self) -> str | None:
         """The column that says which images belong to one patient: patient, else case, else slide."""
         return next((name for name in GROUP_COLUMNS if name in self.frame), None)
+
+
+def classes_of(labels: Iterable[str]) -> tuple[str, ...]:
+    """The classes of a set of labels: negative and positive where no other occurs, else all that occur, by name."""
+    present = set(labels)
+    return CLASSES if present <= set(CLASSES) else tuple(sorted(present))
 
 
 def digest_of(frame: pd.DataFrame) -> str:
@@ -68,72 +87,25 @@ def digest_of(frame: pd.DataFrame) -> str:
     return hashlib.sha256(ordered.to_csv(index=False).encode("utf-8")).hexdigest()
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV, TSV or Parquet table as text; empty cells are missing values.
-
-    Raises:
-        InvalidInput: if the file is not there, is of another kind, or has no rows.
-    """
-    if not path.is_file():
-        raise InvalidInput(f"{path} does not exist, or is a folder.", "Give a CSV, TSV or Parquet table.")
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".parquet":
-            frame = pd.read_parquet(path).astype("string")
-        elif suffix in {".csv", ".tsv", ".txt"}:
-            frame = _read_text_table(path, separator="\t" if suffix == ".tsv" else ",")
-        else:
-            raise InvalidInput(
-                f"{path} is not a table this program reads (ending '{suffix}').",
-                "Give a file that ends in .csv, .tsv or .parquet.",
-            )
-    except (
-        pd.errors.ParserError,
-        pd.errors.ParserWarning,
-        pd.errors.EmptyDataError,
-        pa.ArrowException,
-        UnicodeDecodeError,
-        OSError,
-    ) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InvalidInput(
-            f"{path} cannot be read as a table: {reason}.", "Save it as UTF-8 CSV with a header row."
-        ) from error
-    if frame.empty:
-        raise InvalidInput(f"{path} holds no rows.", "A manifest needs a row per image.")
-    return frame
-
-
-def _read_text_table(path: Path, separator: str) -> pd.DataFrame:
-    with warnings.catch_warnings():
-        # Rows longer than the header: pandas would make their first column an index and shift all others.
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        header = pd.read_csv(path, sep=separator, encoding="utf-8-sig", header=None, nrows=1, dtype="string")
-        twice = header.iloc[0][header.iloc[0].duplicated()]
-        if len(twice):
-            raise InvalidInput(f"{path} has two columns '{twice.iloc[0]}'.", "Rename or remove one.")
-        return pd.read_csv(
-            path,
-            dtype="string",
-            sep=separator,
-            encoding="utf-8-sig",
-            keep_default_na=False,
-            na_values=[""],
-            index_col=False,
-        )
-
-
 def build_manifest(
-    frame: pd.DataFrame, root: Path, *, source: str, card: str | None = None, check_images: bool = True
+    frame: pd.DataFrame,
+    root: Path,
+    *,
+    source: str,
+    card: str | None = None,
+    check_images: bool = True,
+    rows: Sequence[int] | None = None,
 ) -> Manifest:
     """Check a table and make it a manifest.
 
     Args:
-        frame: at least the columns `image` and `label`; row 2 is its first row, as in a spreadsheet.
+        frame: at least the columns `image` and `label`. Labels are negative and positive, or names of classes of
+            which none is one of these two.
         root: folder of the images.
         source: name of the table in messages.
         card: of the data.
         check_images: whether each image must be there; a report reads none of them.
+        rows: the number of each row in a spreadsheet, for messages; None: the first is row 2.
 
     Raises:
         InvalidInput: for a missing column or cell, an unknown label, a path that leaves the folder, an image that
@@ -148,49 +120,63 @@ def build_manifest(
     reserved = [column for column in frame.columns if column in RESERVED_COLUMNS]
     if reserved:
         raise InvalidInput(f"{source} has a column '{reserved[0]}', a name that predictions use.", "Rename the column.")
-    frame = frame.reset_index(drop=True)
+    # The index is the row in a spreadsheet until the end, so that every message names it.
+    frame = frame.set_axis(pd.Index(range(2, len(frame) + 2) if rows is None else rows))
     ids = [column for column in GROUP_COLUMNS if column in frame and frame[column].notna().any()]
     frame = frame.drop(columns=[column for column in GROUP_COLUMNS if column in frame and column not in ids])
     for column in ("image", "label", *ids):
         missing = frame.index[frame[column].isna()]
         if len(missing):
             raise InvalidInput(
-                f"{source}, row {missing[0] + 2}: the cell '{column}' is empty ({len(missing)} such rows).",
+                f"{source}, row {missing[0]}: the cell '{column}' is empty ({len(missing)} such rows).",
                 "Fill it, or leave the column out altogether.",
             )
-    unknown = frame.index[~frame["label"].isin(CLASSES)]
-    if len(unknown):
-        value = frame.loc[unknown[0], "label"]
-        raise InvalidInput(
-            f"{source}, row {unknown[0] + 2}: label '{value}' is not one of {', '.join(CLASSES)}.",
-            f"Map it with --label {value}=positive (or negative), or mend the table.",
-        )
-    for column in ("image", *ids):
+    _check_labels(frame, source)
+    for column in ("image", "label", *ids):
         odd = frame.index[frame[column].str.contains(r"[\x00-\x1f\x7f]", regex=True)]
         if len(odd):
             raise InvalidInput(
-                f"{source}, row {odd[0] + 2}: the cell '{column}' holds a line break or another control character.",
+                f"{source}, row {odd[0]}: the cell '{column}' holds a line break or another control character.",
                 "Take it out; for an image, rename the file.",
             )
-    seen: set[Path] = set()
+    seen: dict[Path, int] = {}
     for row, image in zip(frame.index, frame["image"], strict=True):
         file = inside(root, image)  # one name for one file, whatever dots or links lead to it
         if file in seen:
             raise InvalidInput(
-                f"{source}, row {row + 2}: image '{image}' is listed twice.",
+                f"{source}, row {row}: image '{image}' is listed twice (also in row {seen[file]}).",
                 "Keep one row per image.",
             )
-        seen.add(file)
+        seen[file] = row
         if check_images and not file.is_file():
             raise InvalidInput(
-                f"{source}, row {row + 2}: there is no image {root / image}.",
+                f"{source}, row {row}: there is no image {root / image}.",
                 "Mend the path, or say with --images which folder the paths start from.",
             )
     _check_ids(frame, source)
     _check_case_labels(frame, source)
     columns = [c for c in KNOWN_COLUMNS if c in frame]
-    frame = frame[columns + [c for c in frame.columns if c not in columns]].astype("string")
+    frame = frame[columns + [c for c in frame.columns if c not in columns]].astype("string").reset_index(drop=True)
     return Manifest(frame=frame, root=root.resolve(), digest=digest_of(frame), card=card)
+
+
+def _check_labels(frame: pd.DataFrame, source: str) -> None:
+    """Two classes by their own names, or several by others; a mixture is more likely an error of spelling."""
+    unknown = frame.index[~frame["label"].isin(CLASSES)]
+    if 0 < len(unknown) < len(frame):
+        value = frame.loc[unknown[0], "label"]
+        raise InvalidInput(
+            f"{source}, row {unknown[0]}: label '{value}' is not one of {', '.join(CLASSES)}.",
+            f"Map it with --label {value}=positive (or negative), or mend the table.",
+        )
+    names: dict[str, str] = {}
+    for name in sorted(set(frame["label"])):
+        other = names.setdefault(name.casefold(), name)
+        if other != name:
+            raise InvalidInput(
+                f"{source} has the labels '{other}' and '{name}', which differ only in capitals.",
+                f"Write them the same way, for instance with --label {name}={other}.",
+            )
 
 
 def _check_ids(frame: pd.DataFrame, source: str) -> None:
@@ -209,11 +195,12 @@ def _check_case_labels(frame: pd.DataFrame, source: str) -> None:
     """A cohort may say what each case is by itself; then it must say so in words that are known, and the same way."""
     if "case_label" not in frame or "case_id" not in frame:
         return
-    unknown = frame.index[~frame["case_label"].isin(CLASSES)]
+    classes = classes_of(frame["label"])
+    unknown = frame.index[~frame["case_label"].isin(classes)]
     if len(unknown):
         raise InvalidInput(
-            f"{source}, row {unknown[0] + 2}: case_label '{frame.loc[unknown[0], 'case_label']}' is not one of "
-            f"{', '.join(CLASSES)}.",
+            f"{source}, row {unknown[0]}: case_label '{frame.loc[unknown[0], 'case_label']}' is not one of "
+            f"{', '.join(classes)}.",
             "Mend it, or rename the column if it means something else.",
         )
     several = frame.groupby("case_id")["case_label"].nunique()
@@ -251,23 +238,12 @@ def write_manifest(manifest: Manifest, path: Path, *, notes: Mapping[str, object
         {
             "kind": "manifest",
             "images": declared_root(manifest.root, path),
-            "classes": list(CLASSES),
+            "classes": list(manifest.classes),
             "digest": manifest.digest,
             "card": manifest.card,
             **(notes or {}),
         },
     )
-
-
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write a CSV or Parquet table, whole or not at all."""
-    if path.suffix.lower() not in {".csv", ".parquet"}:
-        raise InvalidInput(f"{path} should be a table but ends in '{path.suffix}'.", "Use .csv or .parquet.")
-    with atomic_path(path) as temporary:
-        if path.suffix.lower() == ".parquet":
-            frame.to_parquet(temporary, index=False)
-        else:
-            frame.to_csv(temporary, index=False)
 
 
 def read_manifest(path: Path, *, images: Path | None = None) -> Manifest:
@@ -310,29 +286,37 @@ def declared_root(root: Path, table: Path) -> str:
     return root.relative_to(here).as_posix() if root.is_relative_to(here) else str(root)
 
 
-def counts_of(frame: pd.DataFrame) -> dict[str, int]:
-    """Images, images of each class, and as many of patients, cases, slides and sites as are known."""
-    counts = {"images": len(frame), **{name: int((frame["label"] == name).sum()) for name in CLASSES}}
-    for column, word in (
-        ("patient_id", "patients"),
-        ("case_id", "cases"),
-        ("slide_id", "slides"),
-        ("site", "sites"),
-    ):
-        if column in frame:
+def counts_of(frame: pd.DataFrame, classes: Sequence[str] | None = None) -> dict[str, int]:
+    """Images, images of each class, and as many of patients, cases, slides and sites as are known.
+
+    Args:
+        frame: a row per image.
+        classes: to count, also where the frame has none of one; None: those of the frame.
+    """
+    counts = {"images": len(frame)}
+    for name in classes_of(frame["label"]) if classes is None else classes:
+        counts[f"class {name}" if name in COUNTED else name] = int((frame["label"] == name).sum())
+    for word, column in COUNTED.items():
+        if column in frame and column != "image":
             counts[word] = int(frame[column].nunique())
     return counts
 
 
-def require_both_classes(labels: Sequence[str], *, where: str) -> None:
+def require_two_classes(labels: Iterable[str], *, where: str) -> None:
     """Refuse a set of labels that holds one class only.
 
     Raises:
         InvalidInput: naming the class that is missing.
     """
-    missing = [name for name in CLASSES if name not in set(labels)]
-    if missing:
+    present = set(labels)
+    if present <= set(CLASSES):
+        missing = [name for name in CLASSES if name not in present]
+        if missing:
+            raise InvalidInput(
+                f"{where} has no {' and no '.join(missing)} image.",
+                "Training and validation need both classes; add images or map the labels with --label NAME=positive.",
+            )
+    elif len(present) < 2:
         raise InvalidInput(
-            f"{where} has no {' and no '.join(missing)} image.",
-            "Training and validation need both classes; add images or map the labels with --label NAME=positive.",
+            f"{where} has images of one class only, '{next(iter(present))}'.", "Add images of another class."
         )

@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from msht.cohort.disjointness import (
+    DUPLICATE_COLUMN,
+    FILE_COLUMN,
+    count_crossings,
+    count_duplicates,
+    crossings_in_words,
+    proof_in_words,
+)
+from msht.cohort.drawing import (
+    Balance,
+    Pair,
+    balance_of,
+    check_parts,
+    check_settings,
+    check_size,
+    draw_parts,
+    duplicate_sets,
+    merge_groups,
+)
 from msht.cohort.manifest import (
     CLASSES,
     GROUP_COLUMNS,
     Manifest,
     beside,
     build_manifest,
+    classes_of,
     counts_of,
     declared_root,
     digest_of,
     images_folder,
-    read_table,
-    require_both_classes,
-    write_table,
+    require_two_classes,
 )
+from msht.cohort.roles import choose_test, copies_of, refuse_crossing_pairs
+from msht.cohort.tables import read_table, write_table
 from msht.errors import InvalidInput
 from msht.files import read_json, write_json
 
-LARGEST_SEED = 2**31
 ROLES = ("development", "test")
+SPLIT_COLUMNS = ("role", "fold", FILE_COLUMN, DUPLICATE_COLUMN)
+"""What a split adds to its manifest; the last two only where they are known."""
+UNITS = {"patient_id": "patients", "case_id": "cases", "slide_id": "slides", None: "images"}
+"""What a group is, in the plural, by the column that a split is grouped by."""
 DESCRIBED = ("digest", "folds", "grouped_by", "seed", "test_rule", "manifest_digest")
 """What a split's JSON file must say for the table to be read."""
 
@@ -38,7 +61,8 @@ class Split:
     """A manifest in which every row has a role, and every development row a fold.
 
     Attributes:
-        frame: the manifest's columns, `role` (development or test) and `fold` (1..k; missing for test rows).
+        frame: the manifest's columns, `role` (development or test) and `fold` (1..k; missing for test rows);
+            `file_sha256` and `duplicate_set` (number of the set of copies that an image belongs to) where known.
         root: the folder of the images.
         folds: k.
         grouped_by: the column whose values never cross, or None where images were split one by one.
@@ -47,6 +71,7 @@ class Split:
         manifest_digest: digest of the manifest it was made from.
         digest: digest of the table with roles and folds.
         card: the manifest's data card.
+        audit_digest: digest of the audit whose near-duplicates were kept together; None: there was none.
     """
 
     frame: pd.DataFrame
@@ -58,6 +83,18 @@ class Split:
     manifest_digest: str
     digest: str
     card: str | None = None
+    audit_digest: str | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in order, as a manifest's."""
+        return classes_of(self.frame["label"])
+
+    @property
+    def balance(self) -> Balance:
+        """How far the folds are from each other."""
+        development = self.development
+        return balance_of(development["label"], development["fold"])
 
     @property
     def development(self) -> pd.DataFrame:
@@ -97,8 +134,12 @@ def make_split(
     folds: int = 5,
     test_fraction: float = 0.2,
     test_where: tuple[str, str] | None = None,
+    hold_out_site: str | None = None,
     seed: int = 517,
     by_image: bool = False,
+    same: Sequence[Pair] = (),
+    audit_digest: str | None = None,
+    file_digests: Mapping[str, str] | None = None,
 ) -> Split:
     """Draw the test role and the folds, stratified by label, with whole groups on one side.
 
@@ -107,166 +148,136 @@ def make_split(
         folds: number of development folds, at least 2.
         test_fraction: share of the images wanted in the test role, in (0, 0.5]; 1 / round(1 / fraction) is drawn.
         test_where: (column, value): these rows are the test role, and nothing is drawn.
+        hold_out_site: the rows of this site are the test role.
         seed: of both draws; the order of the rows does not matter.
         by_image: accept a cohort without any group column.
+        same: pairs of images that are copies or near-duplicates; their groups are merged.
+        audit_digest: of the audit that found these pairs.
+        file_digests: SHA-256 of each image's file; files that are the same are merged too.
 
     Raises:
-        InvalidInput: if there is no group column, a group would lie on two sides, or the cohort is too small.
+        InvalidInput: if there is no group column, a group or a pair would lie on two sides, or the cohort is too
+            small.
 
     Source: scikit-learn's StratifiedGroupKFold.
     """
-    if folds < 2:
-        raise InvalidInput(f"--folds is {folds}.", "Ask for at least 2 folds.")
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InvalidInput(f"--seed is {seed}.", f"Give a whole number from 0 to {LARGEST_SEED}.")
-    if not 0.005 <= test_fraction <= 0.5:
-        raise InvalidInput(f"--test-fraction is {test_fraction}.", "Give a share from 0.005 to 0.5.")
+    check_settings(folds, seed, test_fraction)
+    if test_where is not None and hold_out_site is not None:
+        raise InvalidInput("--test-where and --hold-out-site both choose the test role.", "Give one of them.")
     column = manifest.group_column
     if column is None and not by_image:
         raise InvalidInput(
             "The manifest has no patient_id, case_id or slide_id, so images of one patient could lie on both sides.",
             "Add one of these columns; or give --split-by-image, and every report will say so.",
         )
-    frame = manifest.frame.drop(columns=[c for c in ("role", "fold") if c in manifest.frame])
+    frame = manifest.frame.drop(columns=[c for c in SPLIT_COLUMNS if c in manifest.frame])
     frame = frame.sort_values("image").reset_index(drop=True)
-    require_both_classes(list(frame["label"]), where="The manifest")
-    grouped_by = None if by_image and column is None else column
-    groups = groups_of(frame, grouped_by)
-    if test_where is None:
-        is_test = _draw_test(frame, groups, test_fraction, seed, grouped_by)
-        rule = f"drawn at random by {grouped_by or 'image'}, 1 in {round(1 / test_fraction)}"
+    require_two_classes(list(frame["label"]), where="The manifest")
+    copies = [] if file_digests is None else copies_of(frame["image"], file_digests)
+    pairs = sorted({(min(pair), max(pair)) for pair in (*same, *copies)})
+    groups = groups_of(frame, column)
+    merged = merge_groups(groups, frame["image"], pairs)
+    alone = column is None and not pairs  # every image by itself: a plain stratified draw is better balanced
+    where = test_where if hold_out_site is None else ("site", hold_out_site)
+    if where is None:
+        parts = max(2, round(1 / test_fraction))
+        check_size(frame["label"], merged, folds=folds, test_parts=parts, unit=UNITS[column])
+        is_test = np.zeros(len(frame), dtype=bool)
+        is_test[draw_parts(frame["label"], None if alone else merged, parts, seed + 1)[0]] = True
+        rule = f"drawn at random by {column or 'image'}, 1 in {parts}"
     else:
-        is_test = _chosen_test(frame, groups, test_where)
-        rule = f"rows with {test_where[0]} = {test_where[1]}"
-        if test_where[0] in {"image", *GROUP_COLUMNS}:  # the rule is printed and tracked: no identifier in it
-            rule = f"rows chosen by {test_where[0]}"
+        option = f"--test-where {where[0]}={where[1]}" if hold_out_site is None else f"--hold-out-site {where[1]}"
+        is_test = choose_test(frame, groups, where, option)
+        refuse_crossing_pairs(frame, is_test, pairs, set(copies), option)
+        rule = f"rows with {where[0]} = {where[1]}" if hold_out_site is None else f"site {where[1]} held out"
+        if where[0] in {"image", *GROUP_COLUMNS}:  # the rule is printed and tracked: no identifier in it
+            rule = f"rows chosen by {where[0]}"
+    development = frame.index[~is_test]
+    labels, kept = frame.loc[development, "label"], merged.loc[development]
+    check_size(labels, kept, folds=folds, test_parts=None, unit=UNITS[column])
     frame["role"] = pd.array(np.where(is_test, "test", "development"), dtype="string")
     frame["fold"] = pd.array([pd.NA] * len(frame), dtype="Int64")
-    development = frame.index[~is_test]
-    for number, held_out in enumerate(
-        _fold_indices(frame.loc[development], groups.loc[development], folds, seed, grouped_by), start=1
-    ):
+    for number, held_out in enumerate(draw_parts(labels, None if alone else kept, folds, seed), start=1):
         frame.loc[development[held_out], "fold"] = number
+    if file_digests is not None:
+        frame[FILE_COLUMN] = pd.array([file_digests[image] for image in frame["image"]], dtype="string")
+    if pairs or audit_digest is not None:
+        frame[DUPLICATE_COLUMN] = duplicate_sets(frame["image"], pairs)
     split = Split(
         frame=frame,
         root=manifest.root,
         folds=folds,
-        grouped_by=grouped_by,
+        grouped_by=column,
         seed=seed,
         test_rule=rule,
         manifest_digest=manifest.digest,
         digest=digest_of(frame),
         card=manifest.card,
+        audit_digest=audit_digest,
     )
     check_split(split)
     return split
 
 
-def _draw_test(
-    frame: pd.DataFrame, groups: pd.Series, fraction: float, seed: int, grouped_by: str | None
-) -> np.ndarray:
-    parts = max(2, round(1 / fraction))
-    held_out = _fold_indices(frame, groups, parts, seed + 1, grouped_by)[0]
-    is_test = np.zeros(len(frame), dtype=bool)
-    is_test[held_out] = True
-    return is_test
-
-
-def _chosen_test(frame: pd.DataFrame, groups: pd.Series, where: tuple[str, str]) -> np.ndarray:
-    column, value = where
-    if column not in frame:
-        raise InvalidInput(
-            f"--test-where names the column '{column}', which the manifest lacks; it has {', '.join(frame.columns)}.",
-            "Name one of these.",
-        )
-    is_test = (frame[column] == value).fillna(False).to_numpy(dtype=bool)
-    if not is_test.any() or is_test.all():
-        found = ", ".join(sorted(frame[column].dropna().unique())[:8])
-        raise InvalidInput(
-            f"--test-where {column}={value} fits {'every' if is_test.all() else 'no'} row; its values are {found}.",
-            "Choose a value that some rows have.",
-        )
-    crossing = sorted(set(groups[is_test]) & set(groups[~is_test]))
-    if crossing:
-        raise InvalidInput(
-            f"--test-where {column}={value} puts {len(crossing)} groups on both sides, '{crossing[0]}' first.",
-            "Choose a column that keeps each patient together.",
-        )
-    return is_test
-
-
-def _fold_indices(
-    frame: pd.DataFrame, groups: pd.Series, folds: int, seed: int, grouped_by: str | None
-) -> list[np.ndarray]:
-    available = groups.nunique()
-    word = {"patient_id": "patients", "case_id": "cases", "slide_id": "slides", None: "images"}[grouped_by]
-    if available < folds:
-        raise InvalidInput(
-            f"There are {available} {word} for {folds} parts.", f"Ask for at most {available} or add {word}."
-        )
-    labels = (frame["label"] == CLASSES[1]).to_numpy()
-    rarer = int(min(labels.sum(), (~labels).sum()))
-    if rarer < folds:
-        raise InvalidInput(
-            f"The rarer class has {rarer} images for {folds} parts.",
-            "Ask for fewer folds or add images of that class.",
-        )
-    splitter: StratifiedGroupKFold | StratifiedKFold
-    if grouped_by is None:
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    else:
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return [held_out for _, held_out in splitter.split(frame, labels, groups if grouped_by else None)]
-
-
 def check_split(split: Split) -> None:
-    """Check that no group crosses, and that both classes are wherever they are needed.
+    """Check that nothing crosses, and that all classes are wherever they are needed.
 
     Raises:
         InvalidInput: naming the fold or role, and what to change.
     """
-    proof = disjointness(split)
-    if proof["groups_in_two_folds"] or proof["groups_in_two_roles"]:
+    crossing = crossings_in_words(disjointness(split))
+    if crossing:
+        raise InvalidInput(f"The split is not disjoint: {crossing}.", "Make it again with `msht cohort split`.")
+    groups = groups_of(split.frame, split.grouped_by)
+    check_parts(split.frame, groups, folds=split.folds, classes=split.classes, unit=UNITS[split.grouped_by])
+
+
+def require_binary(split: Split) -> None:
+    """Refuse a split of several classes, which no recipe trains on.
+
+    Raises:
+        InvalidInput: saying how to make two classes of them.
+    """
+    if split.classes != CLASSES:
         raise InvalidInput(
-            f"{proof['groups_in_two_roles']} groups lie in both roles and {proof['groups_in_two_folds']} in two folds.",
-            "Make the split again with `msht cohort split`.",
+            f"The split has the classes {', '.join(split.classes)}, but a recipe trains on {' and '.join(CLASSES)}.",
+            "Import the cohort again with --positive NAME, once for each class that is positive, and split it again.",
         )
-    mend = "Ask for fewer folds, change --seed, or add patients of the missing class."
-    parts = {f"Fold {n}": split.frame[split.frame["fold"] == n] for n in range(1, split.folds + 1)}
-    for name, part in {**parts, "The test role": split.test}.items():
-        missing = [label for label in CLASSES if label not in set(part["label"])]
-        if missing:
-            raise InvalidInput(f"{name} has no {' and no '.join(missing)} image.", mend)
-        if name != "The test role" and groups_of(part, split.grouped_by).nunique() < 2:
-            raise InvalidInput(f"{name} has a single {split.grouped_by or 'image'}.", mend)
 
 
-def disjointness(split: Split) -> dict[str, int]:
-    """Count what lies on two sides; all zero in a good split."""
-    frame = split.frame.assign(group=groups_of(split.frame, split.grouped_by))
-    development = frame[frame["role"] == "development"]
-    return {
-        "groups_in_two_roles": int((frame.groupby("group")["role"].nunique() > 1).sum()),
-        "groups_in_two_folds": int((development.groupby("group")["fold"].nunique() > 1).sum()),
-        "images_listed_twice": int(frame["image"].duplicated().sum()),
-    }
+def disjointness(split: Split) -> dict[str, int | str]:
+    """Count what lies on two sides; all zero in a good split, or "not searched" where nobody looked."""
+    groups = groups_of(split.frame, split.grouped_by)
+    return count_crossings(split.frame, groups, audited=split.audit_digest is not None)
+
+
+def disjointness_in_words(split: Split) -> str:
+    """What was compared between folds and roles, and what was found, for a report."""
+    sets = count_duplicates(split.frame, groups_of(split.frame, split.grouped_by))["sets"]
+    return proof_in_words(disjointness(split), split.audit_digest, sets)
 
 
 def describe_split(split: Split) -> dict[str, Any]:
     """Plain values about a split: its rule, counts by role and fold, and the proof that nothing crosses."""
+    frame = split.frame
     return {
         "kind": "split",
-        "classes": list(CLASSES),
+        "classes": list(split.classes),
         "folds": split.folds,
         "grouped_by": split.grouped_by,
         "seed": split.seed,
         "test_rule": split.test_rule,
         "manifest_digest": split.manifest_digest,
+        "audit_digest": split.audit_digest,
         "digest": split.digest,
         "card": split.card,
-        "counts": {role: counts_of(split.frame[split.frame["role"] == role]) for role in ROLES},
-        "counts_by_fold": {str(n): counts_of(split.frame[split.frame["fold"] == n]) for n in range(1, split.folds + 1)},
+        "counts": {role: counts_of(frame[frame["role"] == role], split.classes) for role in ROLES},
+        "counts_by_fold": {
+            str(n): counts_of(frame[frame["fold"] == n], split.classes) for n in range(1, split.folds + 1)
+        },
+        "balance": {**asdict(split.balance), "warnings": list(split.balance.warnings)},
         "disjointness": disjointness(split),
+        "duplicates": count_duplicates(frame, groups_of(frame, split.grouped_by)),
         "warning": split.warning,
     }
 
@@ -306,7 +317,7 @@ def read_split(path: Path, *, images: Path | None = None, check_images: bool = T
             "Make the split again with `msht cohort split`.",
         )
     manifest = build_manifest(
-        frame.drop(columns=["role", "fold"]),
+        frame.drop(columns=[c for c in SPLIT_COLUMNS if c in frame]),
         _root_of(path, images, check_images),
         source=path.name,
         check_images=check_images,
@@ -318,6 +329,9 @@ def read_split(path: Path, *, images: Path | None = None, check_images: bool = T
             "Make the split again with `msht cohort split`.",
         )
     whole = manifest.frame.assign(role=frame["role"], fold=pd.to_numeric(frame["fold"]).astype("Int64"))
+    for column in (FILE_COLUMN, DUPLICATE_COLUMN):
+        if column in frame:  # splits made before these columns existed are read all the same
+            whole[column] = frame[column]
     if digest_of(whole) != description["digest"]:
         raise InvalidInput(
             f"{path} no longer has the digest in {path.with_suffix('.json').name}: it was changed after it was made.",
@@ -333,6 +347,7 @@ def read_split(path: Path, *, images: Path | None = None, check_images: bool = T
         manifest_digest=description["manifest_digest"],
         digest=description["digest"],
         card=description.get("card"),
+        audit_digest=description.get("audit_digest"),
     )
     check_split(split)
     return split

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from msht.cohort.disjointness import NOT_SEARCHED
 from msht.errors import InvalidInput
 from pipelines.cohort import import_cohort, split_cohort
 
@@ -31,12 +32,13 @@ def class_folders(tmp_path: Path) -> Path:
 
 def test_class_folders_become_a_manifest(class_folders: Path, tmp_path: Path) -> None:
     result = import_cohort(
-        class_folders, out=tmp_path / "m.csv", positive="malignant", patterns={"patient_id": r"^(P\d+)_"}
+        class_folders, out=tmp_path / "m.csv", positive=["malignant"], patterns={"patient_id": r"^(P\d+)_"}
     )
     assert result.counts == {"images": 12, "negative": 6, "positive": 6, "patients": 6}
-    assert result.skipped == {".txt": 1}
+    assert result.skipped == {"not an image (.txt)": 1}
     frame = pd.read_csv(tmp_path / "m.csv")
-    assert set(frame.columns) == {"image", "label", "patient_id"}
+    assert set(frame.columns) == {"image", "label", "patient_id", "class"}
+    assert set(zip(frame["label"], frame["class"], strict=True)) == {("negative", "benign"), ("positive", "malignant")}
     described = json.loads((tmp_path / "m.json").read_text())
     assert described["images"] == "my images"
 
@@ -61,14 +63,14 @@ def test_a_table_keeps_its_other_columns(class_folders: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"positive": "cancer"}, "no image has that label; there are benign, malignant"),
+        ({"positive": ["cancer"]}, "no image has that label; there are benign, malignant"),
         ({"labels": ["malignant=yes"]}, "does not map a label"),
         ({"labels": ["malign=positive"]}, "no image has the label 'malign'"),
-        ({}, "label 'benign' is not one of negative, positive"),
-        ({"positive": "malignant", "patterns": {"patient_id": "(X"}}, "not a regular expression"),
-        ({"positive": "malignant", "patterns": {"patient_id": "P"}}, "has no group"),
-        ({"positive": "malignant", "patterns": {"patient_id": "(Q)"}}, "finds nothing in"),
-        ({"positive": "malignant", "card": "nonsense"}, "nonsense"),
+        ({"labels": ["malignant=positive"]}, "label 'benign' is not one of negative, positive"),
+        ({"positive": ["malignant"], "patterns": {"patient_id": "(X"}}, "not a regular expression"),
+        ({"positive": ["malignant"], "patterns": {"patient_id": "P"}}, "has no group"),
+        ({"positive": ["malignant"], "patterns": {"patient_id": "(Q)"}}, "finds nothing in"),
+        ({"positive": ["malignant"], "card": "nonsense"}, "nonsense"),
     ],
 )
 def test_a_bad_import_is_one_sentence_and_writes_nothing(
@@ -112,13 +114,10 @@ def test_the_table_that_is_read_is_not_written_over(class_folders: Path, tmp_pat
         import_cohort(table, out=table)
     (tmp_path / "m.json").write_text('{"mine": 1}')
     with pytest.raises(InvalidInput, match="not ours to replace"):
-        import_cohort(class_folders, out=tmp_path / "m.csv", positive="malignant")
+        import_cohort(class_folders, out=tmp_path / "m.csv", positive=["malignant"])
 
 
-def test_a_table_without_labels_or_with_semicolons_says_so(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("image;label\na.png;negative\n")
-    with pytest.raises(InvalidInput, match="semicolons"):
-        import_cohort(tmp_path / "t.csv", out=tmp_path / "m.csv")
+def test_a_table_without_labels_says_so(tmp_path: Path) -> None:
     (tmp_path / "u.csv").write_text("image\na.png\n")
     with pytest.raises(InvalidInput, match="no column 'label'"):
         import_cohort(tmp_path / "u.csv", out=tmp_path / "m.csv")
@@ -126,7 +125,7 @@ def test_a_table_without_labels_or_with_semicolons_says_so(tmp_path: Path) -> No
 
 def test_options_for_a_table_are_refused_for_folders(class_folders: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="Leave them out"):
-        import_cohort(class_folders, out=tmp_path / "m.csv", positive="malignant", columns={"image": "x"})
+        import_cohort(class_folders, out=tmp_path / "m.csv", positive=["malignant"], columns={"image": "x"})
 
 
 @pytest.mark.parametrize(
@@ -153,7 +152,7 @@ def test_a_test_role_chosen_by_patient_names_no_patient(world: Any, tmp_path: Pa
 
 
 def test_more_folds_than_the_rarer_class_has_images_are_refused(world: Any, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="parts"):
+    with pytest.raises(InvalidInput, match="40 folds and a test role need at least 41 patients"):
         split_cohort(world.manifest, out=tmp_path / "s.csv", folds=40)
     with pytest.raises(InvalidInput, match="--seed"):
         split_cohort(world.manifest, out=tmp_path / "s.csv", seed=-1)
@@ -168,7 +167,7 @@ def test_a_test_role_needs_column_and_value(world: Any, tmp_path: Path) -> None:
 
 
 def test_a_split_by_image_says_so_in_its_description(class_folders: Path, tmp_path: Path) -> None:
-    import_cohort(class_folders, out=tmp_path / "m.csv", positive="malignant")
+    import_cohort(class_folders, out=tmp_path / "m.csv", positive=["malignant"])
     with pytest.raises(InvalidInput, match="--split-by-image"):
         split_cohort(tmp_path / "m.csv", out=tmp_path / "s.csv", folds=2, test_fraction=0.5)
     split, described = split_cohort(
@@ -185,7 +184,8 @@ def test_the_real_smears_are_split_as_their_cohorts_say(shared: Path, tmp_path: 
     assert result.counts == {"images": 2900, "negative": 1450, "positive": 1450, "patients": 106}
     split, described = split_cohort(tmp_path / "m.csv", out=tmp_path / "s.csv", test_where="cohort=Validation")
     assert described["counts"]["test"]["patients"] == 24
-    assert set(described["disjointness"].values()) == {0}
+    assert set(described["disjointness"].values()) == {0, NOT_SEARCHED}
+    assert described["disjointness"]["files_in_two_roles"] == 0
     assert set(split.test["cohort"]) == {"Validation"}
 
 

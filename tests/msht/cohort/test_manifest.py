@@ -16,7 +16,7 @@ from msht.cohort.manifest import (
     images_folder,
     read_manifest,
     read_table,
-    require_both_classes,
+    require_two_classes,
     write_manifest,
     write_table,
 )
@@ -204,57 +204,6 @@ def test_a_json_file_of_another_kind_beside_a_table_says_nothing(empty_images: M
     assert read_manifest(root / "labels.csv").root == root.resolve()
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("t.csv", b"image,label\n", "holds no rows"),
-        ("t.csv", b"", "cannot be read as a table"),
-        ("t.csv", b"image,label\na.png,neg\xe4tive\n", "cannot be read as a table"),
-        ("t.csv", b'image,label\n"a.png,negative\n', "cannot be read as a table"),
-        ("t.parquet", b"PAR1 and no more", "cannot be read as a table"),
-        ("t.xlsx", b"PK", r"is not a table this program reads \(ending '\.xlsx'\)"),
-    ],
-    ids=["no rows", "empty", "Latin-1", "open quote", "broken Parquet", "Excel"],
-)
-def test_a_table_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InvalidInput, match=message) as caught:
-        read_table(tmp_path / name)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_table_that_is_a_folder_or_not_there_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none.csv"):
-        with pytest.raises(InvalidInput, match="does not exist, or is a folder"):
-            read_table(path)
-
-
-def test_rows_with_a_trailing_comma_keep_their_columns(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("image,label\na.png,negative,\nb.png,positive,\n")
-    frame = read_table(tmp_path / "t.csv")
-    assert list(frame["image"]) == ["a.png", "b.png"]
-    assert list(frame["label"]) == ["negative", "positive"]
-
-
-@pytest.mark.parametrize("rows", ["a.png,negative,x\nb.png,positive,y\n", "a.png,negative\nb,c.png,positive\n"])
-def test_rows_longer_than_the_header_are_refused_rather_than_shifted(tmp_path: Path, rows: str) -> None:
-    (tmp_path / "t.csv").write_text("image,label\n" + rows)
-    with pytest.raises(InvalidInput, match="cannot be read as a table"):
-        read_table(tmp_path / "t.csv")
-
-
-def test_a_table_from_a_spreadsheet_reads_with_its_byte_order_mark(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_bytes("\ufeffimage,label\na.png,007\n".encode())
-    frame = read_table(tmp_path / "t.csv")
-    assert list(frame.columns) == ["image", "label"]
-    assert frame.loc[0, "label"] == "007"
-
-
-def test_tabs_separate_a_tsv(tmp_path: Path) -> None:
-    (tmp_path / "t.tsv").write_text("image\tlabel\na,b.png\tnegative\n")
-    assert read_table(tmp_path / "t.tsv").loc[0, "image"] == "a,b.png"
-
-
 def test_a_table_is_written_as_what_its_name_says_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,5 +235,5 @@ def test_counts_are_those_of_the_columns_there_are() -> None:
 )
 def test_one_class_alone_is_refused(labels: list[str], missing: str) -> None:
     with pytest.raises(InvalidInput, match=f"The manifest has no {missing} image"):
-        require_both_classes(labels, where="The manifest")
-    require_both_classes(["negative", "positive"], where="The manifest")
+        require_two_classes(labels, where="The manifest")
+    require_two_classes(["negative", "positive"], where="The manifest")

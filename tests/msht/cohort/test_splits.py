@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from msht.cohort.disjointness import NOT_SEARCHED
 from msht.cohort.manifest import Manifest, build_manifest, digest_of
 from msht.cohort.splits import (
     Split,
@@ -99,7 +101,15 @@ def test_patients_are_the_groups_even_where_cases_are_known() -> None:
     frame["case_id"] = frame["image"]
     split = make_split(manifest_of(frame))
     assert split.grouped_by == "patient_id"
-    assert disjointness(split) == {"groups_in_two_roles": 0, "groups_in_two_folds": 0, "images_listed_twice": 0}
+    assert disjointness(split) == {
+        "groups_in_two_roles": 0,
+        "groups_in_two_folds": 0,
+        "images_listed_twice": 0,
+        "files_in_two_roles": NOT_SEARCHED,
+        "files_in_two_folds": NOT_SEARCHED,
+        "near_duplicates_in_two_roles": NOT_SEARCHED,
+        "near_duplicates_in_two_folds": NOT_SEARCHED,
+    }
     assert list(cases_of(split.frame)) == list(split.frame["image"])
 
 
@@ -133,17 +143,31 @@ def test_by_image_never_overrides_known_patients() -> None:
 
 
 def test_fewer_patients_than_folds_are_refused_with_both_numbers() -> None:
-    with pytest.raises(InvalidInput, match="There are 4 patients for 5 parts"):
+    with pytest.raises(InvalidInput, match="1 in 5 is drawn from at least 5 patients; there are 4"):
         make_split(manifest_of(even_cohort(patients=4)))
-    with pytest.raises(InvalidInput, match="There are 9 patients for 10 parts") as caught:
+    with pytest.raises(InvalidInput, match="1 in 10 is drawn from at least 10 patients; there are 9") as caught:
         make_split(manifest_of(even_cohort(patients=9)), test_fraction=0.1)
-    assert "at most 9" in caught.value.mend
+    assert "--test-fraction" in caught.value.mend
+    words = "5 folds and a test role need at least 6 patients with negative images; there are 4"
+    with pytest.raises(InvalidInput, match=words) as caught:
+        make_split(manifest_of(even_cohort(patients=8)))
+    assert "--folds 3" in caught.value.mend
+
+
+@pytest.mark.parametrize(("patients", "folds"), [(12, 9), (12, 6), (12, 5), (10, 5)])
+def test_what_the_message_asks_for_is_enough(patients: int, folds: int) -> None:
+    cohort = manifest_of(even_cohort(patients))
+    with pytest.raises(InvalidInput) as caught:
+        make_split(cohort, folds=folds, test_fraction=0.25)
+    asked = re.search(r"--folds (\d)", caught.value.mend)
+    assert asked is not None
+    assert make_split(cohort, folds=int(asked[1]), test_fraction=0.25).folds == int(asked[1])
 
 
 def test_too_few_images_of_a_class_are_refused_where_images_are_split() -> None:
     frame = even_cohort(patients=4).drop(columns="patient_id")
     frame["label"] = ["positive"] * 3 + ["negative"] * 9
-    with pytest.raises(InvalidInput, match="The rarer class has 3 images for 5 parts"):
+    with pytest.raises(InvalidInput, match="5 folds and a test role need at least 6 positive images; there are 3"):
         make_split(manifest_of(frame), by_image=True)
 
 
@@ -156,8 +180,15 @@ def test_one_class_is_refused(label: str) -> None:
 
 def test_a_class_held_by_one_patient_is_refused() -> None:
     frame = cohort_of([(["negative"] * 3, "A")] * 10 + [(["positive"] * 6, "A")])
-    with pytest.raises(InvalidInput, match="has no positive image"):
+    with pytest.raises(InvalidInput, match="at least 3 patients with positive images; there is 1"):
         make_split(manifest_of(frame), folds=2)
+
+
+def test_a_role_without_a_class_is_named_with_how_many_patients_have_it() -> None:
+    frame = cohort_of([*[(["positive"], "A")] * 4, *[(["negative"], "A")] * 4, *[(["negative"], "B")] * 4])
+    with pytest.raises(InvalidInput, match="The test role has no positive image; 4 patients in all") as caught:
+        make_split(manifest_of(frame), folds=2, hold_out_site="B")
+    assert "add patients with positive images" in caught.value.mend
 
 
 @pytest.mark.parametrize("folds", [1, 0, -3])
@@ -217,7 +248,7 @@ def test_a_group_in_two_folds_is_found() -> None:
     frame.loc[row, "fold"] = 2
     bad = Split(**{**vars(good), "frame": frame})
     assert disjointness(bad)["groups_in_two_folds"] == 1
-    with pytest.raises(InvalidInput, match="1 in two folds"):
+    with pytest.raises(InvalidInput, match="1 groups lie in two folds"):
         check_split(bad)
 
 
@@ -254,7 +285,7 @@ def test_the_description_counts_every_row_once(empty_images: MakeImages) -> None
     by_fold = described["counts_by_fold"].values()
     assert sum(part["images"] for part in by_fold) == described["counts"]["development"]["images"]
     assert sum(part["patients"] for part in by_fold) == described["counts"]["development"]["patients"]
-    assert set(described["disjointness"].values()) == {0}
+    assert set(described["disjointness"].values()) == {0, NOT_SEARCHED}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""The test role where it is chosen, not drawn: by a column's value, with everything that must not cross."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from msht.cohort.drawing import Pair
+from msht.errors import InvalidInput
+
+
+def copies_of(images: pd.Series, file_digests: Mapping[str, str]) -> list[Pair]:
+    """Every file with the first of the same content.
+
+    Args:
+        images: in an order that does not change.
+        file_digests: SHA-256 of each image's file.
+    """
+    first: dict[str, str] = {}
+    pairs = []
+    for image in images:
+        other = first.setdefault(file_digests[image], image)
+        if other != image:
+            pairs.append((other, image))
+    return pairs
+
+
+def choose_test(frame: pd.DataFrame, groups: pd.Series, where: tuple[str, str], option: str) -> np.ndarray:
+    """Which rows are the test role: those with a value in a column.
+
+    Args:
+        frame: a manifest's table.
+        groups: of each row.
+        where: column and value.
+        option: how the user said so, for messages.
+
+    Raises:
+        InvalidInput: if there is no such column or value, every row has it, or a group would lie on both sides.
+    """
+    column, value = where
+    if column not in frame:
+        raise InvalidInput(
+            f"{option} names the column '{column}', which the manifest lacks; it has {', '.join(frame.columns)}.",
+            "Name one of these." if option.startswith("--test") else "Import again with --site-column.",
+        )
+    is_test = (frame[column] == value).fillna(False).to_numpy(dtype=bool)
+    if not is_test.any() or is_test.all():
+        found = ", ".join(sorted(frame[column].dropna().unique())[:8])
+        raise InvalidInput(
+            f"{option} fits {'every' if is_test.all() else 'no'} row; its values are {found}.",
+            "Choose a value that some rows have.",
+        )
+    crossing = sorted(set(groups[is_test]) & set(groups[~is_test]))
+    if crossing:
+        raise InvalidInput(
+            f"{option} puts {len(crossing)} groups on both sides, '{crossing[0]}' first.",
+            "Choose a column that keeps each patient together.",
+        )
+    return is_test
+
+
+def refuse_crossing_pairs(
+    frame: pd.DataFrame, is_test: np.ndarray, pairs: Sequence[Pair], copies: set[Pair], option: str
+) -> None:
+    """Refuse a test role that holds a picture of which the development role holds a copy.
+
+    Args:
+        frame: a manifest's table.
+        is_test: of each row.
+        pairs: of images that are the same picture.
+        copies: those of the pairs that are the same file.
+        option: how the user chose the role, for messages.
+
+    Raises:
+        InvalidInput: naming the first such pair.
+    """
+    test = set(frame.loc[is_test, "image"])
+    crossing = [pair for pair in pairs if (pair[0] in test) != (pair[1] in test)]
+    if crossing:
+        one, other = sorted(crossing[0], key=lambda image: image not in test)
+        kind = "the same file" if crossing[0] in copies else "near-duplicates by the audit"
+        raise InvalidInput(
+            f"{option}: test image '{one}' and development image '{other}' are {kind} ({len(crossing)} such pairs).",
+            "Take one of each pair out of the manifest, or choose another test role; the audit lists all of them.",
+        )
