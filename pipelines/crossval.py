@@ -15,7 +15,7 @@ import pandas as pd
 
 from msht.bundle import save_arrays, save_network
 from msht.cohort.dataset import FieldStore
-from msht.cohort.splits import Split, describe_split, read_split, write_split
+from msht.cohort.splits import Split, describe_split, read_split, require_binary, write_split
 from msht.errors import InvalidInput
 from msht.files import cannot_write, read_json, write_json, write_text
 from msht.training.recipe import Recipe, flatten, read_recipe, recipe_as_yaml
@@ -89,6 +89,7 @@ def cross_validate(
             )
         chosen = read_recipe(recipe_path(recipe), overrides)
         split = read_split(split_file, images=images)
+        require_binary(split)
         state = {
             "status": "running",
             "started": now(),

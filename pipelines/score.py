@@ -13,6 +13,7 @@ import pandas as pd
 
 from msht import __version__
 from msht.bundle import Bundle, read_bundle
+from msht.cohort.tables import harmless
 from msht.decision import Decision, decide_case, override_threshold
 from msht.ensemble import Ensemble
 from msht.errors import InvalidInput, UnreadableImage
@@ -29,7 +30,6 @@ from pipelines.words import now
 PART = 256
 """Images a part: what a kill can cost."""
 BATCH = 32
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -267,14 +267,3 @@ def _write_twins(frame: pd.DataFrame, base: Path) -> None:
         frame.to_parquet(temporary, index=False)
     with atomic_path(base.with_suffix(".csv")) as temporary:
         harmless(frame).to_csv(temporary, index=False)
-
-
-def harmless(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text cells that a spreadsheet would run as a formula, made text by an apostrophe."""
-    safe = frame.copy()
-    for column in safe.select_dtypes(["object", "string"]):
-        safe[column] = [
-            f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
-            for value in safe[column]
-        ]
-    return safe

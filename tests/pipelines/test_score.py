@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from msht.cohort.tables import harmless
 from msht.errors import InvalidInput
 from pipelines.inputs import file_name_for, find_inputs
 from pipelines.progress import Interrupted
-from pipelines.score import harmless, score_images
+from pipelines.score import score_images
 
 
 def test_every_image_has_a_row_and_every_case_too(world: Any) -> None:
