@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from msht.calibration.stored import StoredCalibrator
 from msht.decision import Decision
 from msht.errors import BrokenBundle, InvalidInput
 from msht.files import as_any_new_file, cannot_write, inside, read_json, sha256_of, write_json, write_text
@@ -49,7 +50,9 @@ class FoldDescription(BaseModel):
 
     number: int
     folder: str
-    temperature: float
+    temperature: float = 1.0
+    """Divides the network's logit, where there is no `calibrator`."""
+    calibrator: StoredCalibrator | None = None
     kept_epoch: int
     weights_sha256: str
 
@@ -110,6 +113,7 @@ class Bundle:
                     network=load_network(inside(self.path, fold.folder)),
                     temperature=fold.temperature,
                     reference=FeatureReference.from_arrays(arrays),
+                    calibrator=fold.calibrator,
                 )
             )
         return Ensemble(folds, self.description.preprocessing, device)
@@ -217,6 +221,7 @@ def write_bundle(
                     number=fold.number,
                     folder=folder,
                     temperature=fold.temperature,
+                    calibrator=fold.calibrator,
                     kept_epoch=kept_epochs[fold.number],
                     weights_sha256=digest,
                 )

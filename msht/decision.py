@@ -1,28 +1,32 @@
-"""From scores to calls: the case rule, the operating points and the conformal set, fitted once and then followed."""
+"""From scores to calls: the case rule, the operating points and the conformal set, as `decision_fit` found them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit
 
-from msht.calibration.conformal import conformal_quantile, conformal_sets
-from msht.calibration.operating_point import OperatingPoint, threshold_for_sensitivity
+from msht.calibration.cases import CaseRule, describe_case_rule, pool
+from msht.calibration.conformal import conformal_sets
 from msht.cohort.manifest import CLASSES
 from msht.images.quality import QualityGate
 
-if TYPE_CHECKING:
-    from msht.training.recipe import Decision as DecisionSettings
-
 Call = Literal["positive", "negative", "indeterminate", "not evaluable"]
 
-CASE_RULE_IN_WORDS = (
-    "The case score is the mean log-odds of its evaluable fields, made a probability by a logistic curve that was "
-    "fitted on out-of-fold development cases (Platt scaling)."
+CaseRuleName = Literal["mean-logit", "top-k-mean", "maximum", "noisy-or"]
+Quantile = Annotated[float, Field(ge=0, le=1)]
+
+FORMER_CONFORMAL_GUARANTEE = (
+    "Over all cases together; the case curve was fitted on the very cases that set the quantile, which makes the "
+    "sets a little too small."
+)
+FORMER_SCOPE = (
+    "Fitted on the answers of single networks, each about images that it did not train on; the mean of all networks "
+    "makes the calls."
 )
 NO_BETTER_THAN_CHANCE = (
     "On out-of-fold cases the score does not rise with the reference: by case this model is no better than chance, "
@@ -49,19 +53,48 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    case_rule: Literal["mean-logit"] = "mean-logit"
+    case_rule: CaseRuleName = "mean-logit"
+    case_rule_fields: int = Field(3, ge=1)
+    """How many of the highest fields `top-k-mean` takes."""
     case_slope: float
     case_intercept: float
     case_point: Point
     field_point: Point
     conformal_quantile: float = Field(ge=0, le=1)
+    """Of both classes where `conformal_quantiles` is not there; else the higher of the two."""
+    conformal_quantiles: tuple[Quantile, Quantile] | None = None
+    """Of the negative and of the positive class; none in what was fitted before each had its own."""
+    conformal_kind: Literal["marginal", "mondrian"] = "marginal"
+    conformal_guarantee: str = FORMER_CONFORMAL_GUARANTEE
     conformal_error: float
     conformal_cases: int
     conformal_level: Literal["case", "field"] = "case"
     minimum_fields: int
     quality: QualityGate
+    refer_below: float | None = Field(None, ge=0)
+    """Cases less sure than this are referred; see `msht.calibration.deferral.confidence_of`."""
+    refer_rule: str = "A case is referred when its conformal set does not hold the call alone."
+    """When a case is left to a human reader, in words."""
+    choices: tuple[str, ...] = ()
+    """What was chosen on out-of-fold data, from what, and why; or why there was no choice."""
+    scope: str = FORMER_SCOPE
+    """What the guarantees are about and what they leave open, in words."""
     warnings: tuple[str, ...] = ()
     """What every report must say about this decision."""
+
+    @property
+    def quantiles(self) -> tuple[float, float]:
+        """Conformal quantiles of the negative and of the positive class."""
+        return self.conformal_quantiles or (self.conformal_quantile, self.conformal_quantile)
+
+    @property
+    def case_rule_in_words(self) -> str:
+        """How a case's score comes from its fields, in a sentence."""
+        rule = describe_case_rule(internal_rule(self.case_rule), k=self.case_rule_fields)
+        return (
+            f"The case score is {rule}, made a probability by a logistic curve that was fitted on out-of-fold "
+            "development cases (Platt scaling)."
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +103,7 @@ class CaseAnswer:
 
     Attributes:
         call: positive, negative, indeterminate or not evaluable.
-        logit: mean field log-odds; None where not evaluable.
+        logit: pooled field log-odds; None where not evaluable.
         probability: calibrated; None where not evaluable.
         conformal: classes that cannot be ruled out.
         reasons: why the case is referred; empty where it is not.
@@ -103,91 +136,8 @@ def reference_by_case(frame: pd.DataFrame) -> pd.Series:
     return (frame[column] == CLASSES[1]).astype(int).groupby(frame["case"]).max()
 
 
-def fit_temperatures(fold: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> dict[int, float]:
-    """A temperature for each fold's network, from the images that it did not train on.
-
-    Args:
-        fold: number of the fold that held each image out, shape (N,).
-        logits: raw binary logits, shape (N,).
-        labels: 0 or 1, shape (N,).
-    """
-    from msht.calibration.temperature import fit_temperature
-
-    return {int(n): float(fit_temperature(logits[fold == n], labels[fold == n])) for n in np.unique(fold)}
-
-
-def fit_decision(frame: pd.DataFrame, settings: DecisionSettings, gate: QualityGate) -> tuple[Decision, pd.DataFrame]:
-    """Fit case calibrator, operating points and conformal quantile on out-of-fold predictions.
-
-    Args:
-        frame: a row per evaluable development image: `case`, `label` and `calibrated_logit`.
-        settings: of the recipe.
-        gate: learned from the development images.
-
-    Returns:
-        The decision, and a table with a row per case: `case`, `label` (0 or 1), `logit`, `probability`, `fields`.
-    """
-    from msht.calibration.platt import fit_platt
-
-    warnings: tuple[str, ...] = ()
-
-    labels = (frame["label"] == CLASSES[1]).to_numpy(dtype=int)
-    probabilities = expit(frame["calibrated_logit"].to_numpy(dtype=float))
-    fields = threshold_for_sensitivity(labels, probabilities, settings.target_sensitivity, level="field")
-    cases = (
-        pd.DataFrame(
-            {
-                "label": reference_by_case(frame),
-                "logit": frame.groupby("case")["calibrated_logit"].mean(),
-                "fields": frame.groupby("case").size(),
-            }
-        )
-        .rename_axis("case")
-        .reset_index()
-    )
-    case_labels = cases["label"].to_numpy()
-    if len(set(case_labels)) < 2:
-        only = CLASSES[int(case_labels[0])]
-        cases["probability"] = expit(cases["logit"].to_numpy())
-        slope, intercept = 1.0, 0.0
-        point = _point(fields, f"out-of-fold fields (n = {len(frame)}), since every development case is {only}")
-        level_labels, level_probabilities = labels, probabilities
-    else:
-        platt = fit_platt(cases["logit"].to_numpy(), case_labels)
-        if platt.slope > 0:
-            slope, intercept = platt.slope, platt.intercept
-        else:  # followed, such a curve would turn every call around
-            slope, intercept = 1.0, 0.0
-            warnings = (NO_BETTER_THAN_CHANCE,)
-        cases["probability"] = expit(slope * cases["logit"].to_numpy() + intercept)
-        level_labels, level_probabilities = case_labels, cases["probability"].to_numpy()
-        point = _point(
-            threshold_for_sensitivity(level_labels, level_probabilities, settings.target_sensitivity, level="case"),
-            f"out-of-fold development cases (n = {len(cases)}, {int(case_labels.sum())} positive)",
-        )
-    decision = Decision(
-        case_slope=slope,
-        case_intercept=intercept,
-        case_point=point,
-        field_point=_point(fields, f"out-of-fold development fields (n = {len(frame)}, {labels.sum()} positive)"),
-        conformal_quantile=min(1.0, conformal_quantile(level_labels, level_probabilities, settings.conformal_error)),
-        conformal_error=settings.conformal_error,
-        conformal_cases=len(level_labels),
-        conformal_level="case" if len(set(case_labels)) == 2 else "field",
-        minimum_fields=settings.minimum_fields,
-        quality=gate,
-        warnings=warnings,
-    )
-    return decision, cases
-
-
-def _point(found: OperatingPoint, data: str) -> Point:
-    rule = f"highest threshold that keeps {found.level} sensitivity at {found.target:.0%} or above"
-    return Point(threshold=found.threshold, rule=rule, data=data, guarantee=found.guarantee)
-
-
 def case_probability(decision: Decision, logits: np.ndarray) -> np.ndarray:
-    """Calibrated probability of cases from their mean field log-odds, both of shape (N,)."""
+    """Calibrated probability of cases from their pooled log-odds, both of shape (N,)."""
     return expit(decision.case_slope * np.asarray(logits, dtype=float) + decision.case_intercept)
 
 
@@ -203,9 +153,9 @@ def decide_case(decision: Decision, field_logits: np.ndarray, *, share_novel: fl
     if count < decision.minimum_fields:
         reason = f"{count} evaluable field{'' if count == 1 else 's'}; at least {decision.minimum_fields} needed."
         return CaseAnswer("not evaluable", None, None, (), (reason,))
-    logit = float(np.mean(field_logits))
+    logit = pool(field_logits, internal_rule(decision.case_rule), k=decision.case_rule_fields)
     probability = float(case_probability(decision, np.array([logit]))[0])
-    members = conformal_sets(np.array([probability]), decision.conformal_quantile)[0]
+    members = conformal_sets(np.array([probability]), decision.quantiles)[0]
     conformal = tuple(name for name, inside in zip(CLASSES, members, strict=True) if inside)
     side: Call = "positive" if probability >= decision.case_point.threshold else "negative"
     reasons: list[str] = []
@@ -221,10 +171,28 @@ def decide_case(decision: Decision, field_logits: np.ndarray, *, share_novel: fl
                 f"The threshold says {side}, while the conformal set at the chosen error level holds only "
                 f"{conformal[0]}."
             )
+    if decision.refer_below is not None:
+        from msht.calibration.deferral import confidence_of  # costs a second, which most decisions need not pay
+
+        sureness = float(confidence_of(np.array([probability]), decision.case_point.threshold)[0])
+        if sureness < decision.refer_below:
+            reasons.append("The score lies too near the threshold for the error allowed among unreferred cases.")
+            call = "indeterminate"
     if share_novel > 0.5:
         reasons.append(f"{share_novel:.0%} of the evaluable fields look unlike the development cohort.")
         call = "indeterminate"
     return CaseAnswer(call, logit, probability, conformal, tuple(reasons))
+
+
+def internal_rule(name: CaseRuleName) -> CaseRule:
+    """The library's name of a case rule."""
+    rules: dict[CaseRuleName, CaseRule] = {
+        "mean-logit": "mean_logit",
+        "top-k-mean": "top_k_mean",
+        "maximum": "maximum",
+        "noisy-or": "noisy_or",
+    }
+    return rules[name]
 
 
 def override_threshold(decision: Decision, threshold: float) -> Decision:

@@ -11,7 +11,7 @@ from data_cards.schema import render_card
 from msht import __version__
 from msht.bundle import Bundle, read_bundle, write_bundle
 from msht.cohort.splits import Split, describe_split
-from msht.decision import CASE_RULE_IN_WORDS, reference_in_words
+from msht.decision import Decision, reference_in_words
 from msht.errors import BrokenBundle, InvalidInput
 from msht.files import read_json
 from msht.training.recipe import Recipe, recipe_as_yaml
@@ -79,7 +79,7 @@ def make_bundle(
             "decision": fitted.decision,
             "cohort": cohort_facts(split),
             "performance": [*evaluation["performance"], *figures],
-            "training": training_facts(recipe, split, state, evaluation),
+            "training": training_facts(recipe, split, state, evaluation, fitted.decision),
             "limits": (*LIMITS, *card_limits(split)),
         },
         recipe_yaml=recipe_as_yaml(recipe),
@@ -130,7 +130,9 @@ def cohort_facts(split: Split) -> dict[str, Any]:
     }
 
 
-def training_facts(recipe: Recipe, split: Split, state: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
+def training_facts(
+    recipe: Recipe, split: Split, state: dict[str, Any], evaluation: dict[str, Any], decision: Decision
+) -> dict[str, Any]:
     """What a bundle says about its training."""
     selection = {
         "last": f"no data: the weights after epoch {recipe.training.epochs} were kept",
@@ -144,7 +146,8 @@ def training_facts(recipe: Recipe, split: Split, state: dict[str, Any], evaluati
         "environment": state["environment"],
         "epoch_chosen_by": selection,
         "temperature_fitted_on": "out-of-fold images, each fold's network by the images it did not see",
-        "case_rule": CASE_RULE_IN_WORDS,
+        "case_rule": decision.case_rule_in_words,
+        "choices": decision.choices,
         "reference": reference_in_words(split.frame),
         "test_opened": evaluation["opened"],
     }

@@ -1,4 +1,4 @@
-"""What is fitted on out-of-fold predictions: temperatures, quality gate, novelty limits and the decision."""
+"""What is fitted on out-of-fold predictions: calibrators, quality gate, novelty limits and the decision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msht.calibration.novelty import FeatureReference
 from msht.cohort.dataset import FieldStore
 from msht.cohort.manifest import CLASSES
 from msht.cohort.splits import Split, cases_of, groups_of
-from msht.decision import fit_decision, fit_temperatures
+from msht.decision_fit import fit_calibrators, fit_decision
 from msht.files import atomic_path, write_json
 from msht.images.quality import QualityGate
 from msht.training.recipe import Recipe
@@ -23,7 +23,7 @@ from pipelines.run_folder import RunFolder
 
 
 def calibrate_run(run: RunFolder, recipe: Recipe, split: Split, store: FieldStore) -> list[dict[str, Any]]:
-    """Fit temperatures, gate, novelty limits and decision on out-of-fold data, and write them."""
+    """Fit calibrators, gate, novelty limits and decision on out-of-fold data, and write them."""
     frame = split.development
     frame = frame.assign(case=cases_of(frame), group=groups_of(frame, split.grouped_by))
     parts = [
@@ -33,8 +33,13 @@ def calibrate_run(run: RunFolder, recipe: Recipe, split: Split, store: FieldStor
     frame = frame.merge(pd.concat(parts), on="image", validate="one_to_one")
     labels = (frame["label"] == CLASSES[1]).to_numpy(dtype=int)
     folds = frame["fold"].to_numpy(dtype=int)
-    temperatures = fit_temperatures(folds, frame["logit"].to_numpy(dtype=float), labels)
-    calibrated = frame["logit"].to_numpy(dtype=float) / np.array([temperatures[n] for n in folds])
+    logits = frame["logit"].to_numpy(dtype=float)
+    calibrators, choice = fit_calibrators(
+        folds, logits, labels, frame["group"].to_numpy(), kind=recipe.decision.calibrator, seed=recipe.seed
+    )
+    calibrated = np.empty(len(frame))
+    for number, calibrator in calibrators.items():
+        calibrated[folds == number] = calibrator.log_odds(logits[folds == number])
     qualities = [store[image].quality for image in frame["image"]]
     gate = QualityGate.learn(qualities, quantile=recipe.decision.quality_quantile)
     frame = frame.assign(
@@ -43,6 +48,7 @@ def calibrate_run(run: RunFolder, recipe: Recipe, split: Split, store: FieldStor
         evaluable=[not gate.judge(quality) for quality in qualities],
     )
     decision, cases = fit_decision(frame[frame["evaluable"]].reset_index(drop=True), recipe.decision, gate)
+    decision = decision.model_copy(update={"choices": (choice, *decision.choices)})
     for number in range(1, split.folds + 1):
         reference = FeatureReference.fit(
             load_file(run.fold(number) / "features.safetensors")["held_out"],
@@ -57,7 +63,12 @@ def calibrate_run(run: RunFolder, recipe: Recipe, split: Split, store: FieldStor
     write_json(
         run.decision_file,
         {
-            "temperatures": {str(k): v for k, v in temperatures.items()},
+            "temperatures": {
+                str(n): c.numbers["temperature"] if c.kind == "temperature" else 1.0 for n, c in calibrators.items()
+            },
+            "calibrators": {
+                str(n): c.model_dump(mode="json") for n, c in calibrators.items() if c.kind != "temperature"
+            },
             "decision": decision.model_dump(mode="json"),
         },
     )

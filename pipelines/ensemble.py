@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from safetensors.numpy import load_file
 
 from msht.bundle import load_network
 from msht.calibration.novelty import FeatureReference
+from msht.calibration.stored import StoredCalibrator
 from msht.decision import Decision
 from msht.ensemble import FoldModel
 from msht.errors import InvalidInput
@@ -46,10 +48,17 @@ def load_fitted(run: RunFolder) -> FittedRun:
                 network=load_network(folder),
                 temperature=float(fitted["temperatures"][str(number)]),
                 reference=FeatureReference.from_arrays(load_file(folder / "reference.safetensors")),
+                calibrator=_calibrator(fitted, number),
             )
         )
         kept[number] = int(described["kept_epoch"])
     return FittedRun(folds, Decision.model_validate(fitted["decision"]), kept)
+
+
+def _calibrator(fitted: dict[str, Any], number: int) -> StoredCalibrator | None:
+    """What is more than a temperature; runs made before there was a choice have temperatures only."""
+    stored = fitted.get("calibrators", {}).get(str(number))
+    return None if stored is None else StoredCalibrator.model_validate(stored)
 
 
 def choose_device(name: str) -> torch.device:

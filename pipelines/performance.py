@@ -75,7 +75,7 @@ def write_predictions(frame: pd.DataFrame, path: Path) -> None:
     """Write predictions with enough digits to compute every figure again."""
     table = frame.copy()
     for column in table.select_dtypes("float"):
-        table[column] = table[column].round(6)
+        table[column] = table[column].round(9)
     write_table(table, path)
 
 

@@ -12,7 +12,6 @@ import pandas as pd
 
 from msht import __version__
 from msht.bundle import Bundle, read_bundle
-from msht.decision import CASE_RULE_IN_WORDS
 from msht.explanation.overlay import colours
 from pipelines.explain import Maps, cases_of_scores, explain_case, require_case, require_same_bundle
 from pipelines.words import cohort_in_words, find_row, intervals_in_words
@@ -151,8 +150,8 @@ def build_case_report(
         else Conformal(
             classes=tuple(c for c in ("negative", "positive") if c in str(row["conformal_set"]).split()),
             error=decision.conformal_error,
-            positive_from=1 - decision.conformal_quantile,
-            negative_up_to=decision.conformal_quantile,
+            positive_from=1 - decision.quantiles[1],
+            negative_up_to=decision.quantiles[0],
         ),
         refer=bool(row["refer"]),
         refer_because=reasons
@@ -162,7 +161,7 @@ def build_case_report(
             if evaluable and novel / evaluable > 0.5
             else None
         ),
-        case_rule=CASE_RULE_IN_WORDS,
+        case_rule=decision.case_rule_in_words,
         fields=_field_rows(fields, refused),
         deciding=deciding,
         heat_map=heat_map,

@@ -12,13 +12,14 @@ import pandas as pd
 from data_cards.schema import DataCard
 from msht import __version__
 from msht.cohort.manifest import counts_of
-from msht.cohort.splits import ROLES, Split, describe_split, groups_of
-from msht.decision import CASE_RULE_IN_WORDS, Decision, reference_in_words
+from msht.cohort.splits import ROLES, Split, describe_split, disjointness_in_words, groups_of
+from msht.decision import Decision, reference_in_words
 from msht.errors import InvalidInput
 from msht.files import read_json, sha256_of
 from msht.training.recipe import Recipe, flatten
 from pipelines.bundle import LIMITS, architecture_in_words, card_limits, cohort_facts, training_facts
 from pipelines.cards import card_of
+from pipelines.compare_tables import comparisons_for_report
 from pipelines.run_folder import RunFolder
 from pipelines.validation_figures import (
     Level,
@@ -45,13 +46,16 @@ from reports.validation import (
 WORDS = {"patient_id": "patient", "case_id": "case", "slide_id": "slide", None: "image"}
 
 
-def report_validation(run_path: Path, out: Path, *, created: datetime | None = None) -> Path:
+def report_validation(
+    run_path: Path, out: Path, *, created: datetime | None = None, comparison: Path | None = None
+) -> Path:
     """Write the validation report of a run.
 
     Args:
         run_path: a finished run whose test set was opened (`msht evaluate`).
         out: the PDF.
         created: time of the report; None: now.
+        comparison: folder of `msht compare` with this run among its models.
 
     Raises:
         InvalidInput: if the run is unfinished, or its test set was never opened.
@@ -61,6 +65,8 @@ def report_validation(run_path: Path, out: Path, *, created: datetime | None = N
     if not run.evaluation_file.is_file():
         raise InvalidInput(f"The test set of {run_path} was never opened.", f"Open it with `msht evaluate {run_path}`.")
     report = build_validation_report(run, state, created or datetime.now(UTC).astimezone())
+    if comparison is not None:
+        report = report.model_copy(update={"comparisons": comparisons_for_report(comparison, run.fitted_digest())})
     return write_validation_report(report, out)
 
 
@@ -71,7 +77,7 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
     evaluation = read_json(run.evaluation_file, what="evaluation of a run")
     rows = [*evaluation["performance"], *read_json(run.figures_file, what="figures of a run")]
     cohort = cohort_facts(split)
-    training = training_facts(recipe, split, state, evaluation)
+    training = training_facts(recipe, split, state, evaluation, decision)
     card = card_of(split)
     test = pd.read_csv(run.test_file, dtype={"group": str, "case": str})
     test = test[test["evaluable"]]
@@ -108,7 +114,7 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
             groups=int(groups_of(split.frame, split.grouped_by).nunique()),
             shared_by_roles=described["disjointness"]["groups_in_two_roles"],
             shared_by_folds=described["disjointness"]["groups_in_two_folds"],
-            duplicates="No file lies in two folds or in both roles (SHA-256); near-duplicates were not searched for.",
+            duplicates=disjointness_in_words(split),
             split_digest=split.digest,
         ),
         choices=_choices(training, decision, recipe),
@@ -151,6 +157,7 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
         digests=(
             Fact(name="manifest", value=split.manifest_digest),
             Fact(name="split", value=split.digest),
+            *([Fact(name="audit", value=split.audit_digest)] if split.audit_digest else []),
             Fact(name="out-of-fold predictions", value=sha256_of(run.out_of_fold_file)),
             Fact(name="test predictions", value=sha256_of(run.test_file)),
         ),
@@ -223,15 +230,24 @@ def _flow_row(frame: pd.DataFrame, role: str, fold: int | None) -> FlowRow:
     )
 
 
+def _chosen(decision: Decision, what: str, else_: str) -> str:
+    """What the decision says about a choice; runs made before there was one say nothing."""
+    return next((c.partition(": ")[2] for c in decision.choices if c.startswith(what)), else_)
+
+
 def _choices(training: dict[str, Any], decision: Decision, recipe: Recipe) -> tuple[Choice, ...]:
     return (
         Choice(what="Epoch", data=training["epoch_chosen_by"], rule=f"selection: {recipe.training.selection}"),
         Choice(
             what="Calibrator",
             data=training["temperature_fitted_on"],
-            rule="a temperature for each fold's network",
+            rule=_chosen(decision, "Calibrator", "a temperature for each fold's network, fixed beforehand"),
         ),
-        Choice(what="Case rule", data="fixed beforehand; its curve: out-of-fold cases", rule=CASE_RULE_IN_WORDS),
+        Choice(
+            what="Case rule",
+            data="out-of-fold cases",
+            rule=f"{decision.case_rule_in_words} {_chosen(decision, 'Case rule', 'The rule was fixed beforehand.')}",
+        ),
         Choice(
             what="Operating point",
             data=decision.case_point.data,
@@ -285,12 +301,16 @@ def _threshold(decision: Decision) -> tuple[Fact, ...]:
         Fact(name="Chosen on", value=decision.case_point.data),
         Fact(name="Guarantee", value=decision.case_point.guarantee),
         Fact(name="Field threshold", value=f"{decision.field_point.threshold:.4f}: {decision.field_point.rule}"),
-        Fact(name="Case rule", value=CASE_RULE_IN_WORDS),
+        Fact(name="Case rule", value=decision.case_rule_in_words),
         Fact(
             name="Conformal sets",
-            value=f"by case, error level {decision.conformal_error:.0%}, quantile {decision.conformal_quantile:.3f} "
+            value=f"by case, error level {decision.conformal_error:.0%} ({decision.conformal_kind}), quantiles "
+            f"{decision.quantiles[0]:.3f} (negative) and {decision.quantiles[1]:.3f} (positive) "
             f"from {decision.conformal_cases} out-of-fold {decision.conformal_level}s",
         ),
+        Fact(name="What the sets promise", value=decision.conformal_guarantee),
+        Fact(name="Referral", value=decision.refer_rule),
+        Fact(name="Scope of the guarantees", value=decision.scope),
     )
 
 

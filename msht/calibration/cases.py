@@ -111,17 +111,22 @@ def pool_cases(
     parts = np.split(values[usable][order], np.cumsum(evaluable)[:-1])
     for case, part in enumerate(parts):
         if len(part) >= minimum_fields:
-            pooled[case] = top_k_mean(part, k) if rule == "top_k_mean" else RULES[rule](part)
+            pooled[case] = pool(part, rule, k=k)
     return PooledCases(np.asarray(unique_ids), pooled, evaluable.astype(np.int64), fields.astype(np.int64))
+
+
+def pool(logits: ArrayLike, rule: CaseRule, *, k: int = 3) -> float:
+    """One logit of a case's (N,) evaluable field logits, N at least 1, by a rule of `CASE_RULES`."""
+    return top_k_mean(logits, k) if rule == "top_k_mean" else RULES[rule](logits)
 
 
 def describe_case_rule(rule: CaseRule, *, k: int = 3) -> str:
     """The rule in words, for a report."""
     return {
-        "mean_logit": "the mean of the field logits over the evaluable fields of the case",
-        "top_k_mean": f"the mean of the {k} highest field logits among the evaluable fields of the case",
-        "maximum": "the highest field logit among the evaluable fields of the case",
-        "noisy_or": "the noisy-or of the field probabilities over the evaluable fields of the case",
+        "mean_logit": "the mean log-odds of its evaluable fields",
+        "top_k_mean": f"the mean of the {k} highest log-odds among its evaluable fields",
+        "maximum": "the highest log-odds among its evaluable fields",
+        "noisy_or": "the log-odds that any of its evaluable fields is positive, were they independent (noisy-or)",
     }[rule]
 
 

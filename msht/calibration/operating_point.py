@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from msht.errors import InvalidInput
-from msht.statistics.arrays import Floats, Integers, as_binary, as_probabilities, check_fraction
+from msht.statistics.arrays import Floats, Integers, as_binary, as_groups, as_probabilities, check_fraction
 
 Level = Literal["case", "field"]
 
@@ -49,7 +49,12 @@ class OperatingPoint:
 
 
 def threshold_for_sensitivity(
-    labels: ArrayLike, probabilities: ArrayLike, target: float, *, level: Level = "case"
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    target: float,
+    *,
+    groups: ArrayLike | None = None,
+    level: Level = "case",
 ) -> OperatingPoint:
     """The highest threshold whose sensitivity meets a target with a finite-sample guarantee.
 
@@ -61,10 +66,16 @@ def threshold_for_sensitivity(
     has the guarantee: the threshold then catches every positive case given here, and `guarantee` says that
     nothing is promised.
 
+    Rows of one patient are not exchangeable with those of a new one; patients are. With `groups` a patient's
+    loss is the share of its own positive rows that are missed, and the sum of these losses takes the place of
+    the number of misses: the promise is then about a positive row of a new patient, each patient counting
+    alike.
+
     Args:
         labels: (N,) 0 or 1; at least one positive.
         probabilities: (N,) of the positive class, out of fold.
         target: sensitivity wanted, in (0, 1).
+        groups: (N,) patient of each row; None if every row stands alone.
         level: what a row is; the guarantee is about rows.
 
     Returns:
@@ -79,25 +90,37 @@ def threshold_for_sensitivity(
     truth, values = _check(labels, probabilities)
     check_fraction(target, "target")
     unit = "case" if level == "case" else "field"
-    positive = np.sort(values[truth == 1])
-    count = len(positive)
+    positive = values[truth == 1]
+    codes, _ = as_groups(None if groups is None else np.asarray(groups)[truth == 1], len(positive))
+    size = np.bincount(codes)
+    size = size[size > 0]
+    count, alone = len(size), bool((size == 1).all())
+    weight = 1 / np.bincount(codes)[codes]
+    allowed = (1 - target) * (count + 1) - 1
+    order = np.argsort(positive, kind="stable")
+    rising, first = np.unique(positive[order], return_index=True)
+    below = np.concatenate([[0.0], np.cumsum(weight[order])])[first]
     # Rounding must not lose a whole product such as (1 - 0.95) * 40.
-    allowed = math.floor((1 - target) * (count + 1) + 1e-9) - 1
-    threshold = _halfway_below(float(positive[max(allowed, 0)]), values)
-    if allowed >= 0:
+    lowest = float(rising[np.flatnonzero(below <= max(allowed, 0.0) + 1e-9)[-1]])
+    threshold = _halfway_below(lowest, values)
+    units, whose = f"{unit}s", f"positive {unit}"
+    if not alone:
+        units, whose = "patients", f"positive {unit} of a new patient"
+    behind = f"{count} positive {units}" if alone else f"{count} patients with positive {unit}s"
+    if allowed >= -1e-9:
         words = (
-            f"A new positive {unit}, exchangeable with the {count} positive {unit}s used here, is missed "
+            f"A new {whose}, exchangeable with the {behind} used here, is missed "
             f"with probability at most {1 - target:.1%} (conformal risk control; on average over such data, "
             f"for a {unit} of the same population)."
         )
     else:
         needed = math.ceil(1 / (1 - target) - 1 - 1e-9)
         words = (
-            f"No guarantee: a sensitivity of {target:.1%} needs at least {needed} positive {unit}s, and "
+            f"No guarantee: a sensitivity of {target:.1%} needs at least {needed} positive {units}, and "
             f"there are {count}. The threshold catches every positive {unit} seen here; what it will miss is "
             "not bounded."
         )
-    return _point(truth, values, threshold, "sensitivity", target, level, allowed >= 0, words)
+    return _point(truth, values, threshold, "sensitivity", target, level, allowed >= -1e-9, words)
 
 
 def threshold_by_youden(labels: ArrayLike, probabilities: ArrayLike, *, level: Level = "case") -> OperatingPoint:

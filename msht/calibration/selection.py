@@ -77,6 +77,7 @@ def choose_calibrator(
     candidates: Sequence[str] = tuple(CALIBRATORS),
     folds: int = 5,
     seed: int = 517,
+    networks: ArrayLike | None = None,
 ) -> CalibratorChoice:
     """Choose by nested, grouped cross-validation on out-of-fold logits.
 
@@ -92,6 +93,8 @@ def choose_calibrator(
         candidates: names from `CALIBRATORS`, the simplest first.
         folds: of both cross-validations, at least 2.
         seed: of the folds.
+        networks: (N,) which network gave each logit; None for one network. Each network's logits are
+            calibrated and cross-validated on their own, and one kind is chosen for all.
 
     Returns:
         The choice.
@@ -111,18 +114,31 @@ def choose_calibrator(
             f"Unknown calibrators: {', '.join(unknown) or 'none given'}.",
             f"Choose from {', '.join(CALIBRATORS)}.",
         )
-    _check_folds(truth, codes, folds)
+    parts = [np.arange(len(truth))]
+    if networks is not None:
+        own = as_groups(networks, len(truth), "networks")[0]
+        parts = [np.flatnonzero(own == number) for number in np.unique(own)]
+    for part in parts:
+        _check_folds(truth[part], codes[part], folds)
     models = {name: CALIBRATORS[name]() for name in candidates}
-    splits = _splits(truth, codes, folds, seed)
+    splits = _splits_of_parts(truth, codes, parts, folds, seed)
     losses = {name: _held_out_losses(model, values, truth, splits) for name, model in models.items()}
     name, scores, reason = _simplest_of_the_best(losses, codes)
 
     honest = np.empty(len(truth))
-    for train, test in _splits(truth, codes, folds, seed + 1):
-        splits = _splits(truth[train], codes[train], folds, seed)
-        inner = {key: _held_out_losses(model, values[train], truth[train], splits) for key, model in models.items()}
-        chosen = models[_simplest_of_the_best(inner, codes[train])[0]]
-        honest[test] = _losses_on(chosen, values, truth, train, test)
+    outer = [_splits(truth[part], codes[part], folds, seed + 1) for part in parts]
+    for turn in range(folds):
+        train = [part[of_part[turn][0]] for part, of_part in zip(parts, outer, strict=True)]
+        possible = min(folds, *(_fewest_groups(truth[rows], codes[rows]) for rows in train))
+        for rows in train:
+            _check_folds(truth[rows], codes[rows], possible)
+        splits = _splits_of_parts(truth, codes, train, possible, seed)
+        seen = np.concatenate(train)
+        inner = {key: _held_out_losses(model, values, truth, splits)[seen] for key, model in models.items()}
+        chosen = models[_simplest_of_the_best(inner, codes[seen])[0]]
+        for part, of_part, rows in zip(parts, outer, train, strict=True):
+            test = part[of_part[turn][1]]
+            honest[test] = _losses_on(chosen, values, truth, rows, test)
     return CalibratorChoice(
         name=name,
         calibrator=CALIBRATORS[name]().fit(values, truth),
@@ -189,10 +205,19 @@ def _splits(truth: Integers, codes: Integers, folds: int, seed: int) -> list[tup
     return list(splitter.split(np.zeros((len(truth), 1)), truth, codes))
 
 
+def _splits_of_parts(
+    truth: Integers, codes: Integers, parts: Sequence[Integers], folds: int, seed: int
+) -> list[tuple[Integers, Integers]]:
+    """Grouped folds within each part, as row numbers of the whole; no training rows come from another part."""
+    return [
+        (part[train], part[test]) for part in parts for train, test in _splits(truth[part], codes[part], folds, seed)
+    ]
+
+
 def _held_out_losses(
     model: BinaryCalibrator, values: Floats, truth: Integers, splits: Sequence[tuple[Integers, Integers]]
 ) -> Floats:
-    losses = np.empty(len(truth))
+    losses = np.full(len(truth), np.nan)
     for train, test in splits:
         losses[test] = _losses_on(model, values, truth, train, test)
     return losses

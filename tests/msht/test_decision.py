@@ -8,21 +8,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.special import expit
 
-from msht.calibration.conformal import conformal_quantile
-from msht.calibration.platt import fit_platt
-from msht.calibration.temperature import fit_temperature
 from msht.decision import (
     Decision,
     Point,
-    case_probability,
     decide_case,
-    fit_decision,
-    fit_temperatures,
     override_threshold,
     reference_by_case,
     reference_in_words,
 )
-from msht.errors import InvalidInput
+from msht.decision_fit import fit_decision
 from msht.images.quality import QualityGate
 from msht.training.recipe import Decision as Settings
 
@@ -60,18 +54,6 @@ def fields_of(cases: int = 40, per_case: int = 3, seed: int = 0) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def test_a_temperature_is_fitted_for_each_fold_on_its_own_images() -> None:
-    generator = np.random.default_rng(1)
-    truth = generator.normal(0, 2, 400)
-    labels = (generator.random(400) < expit(truth)).astype(int)
-    folds = np.repeat([1, 3], 200)
-    logits = truth * np.where(folds == 1, 1.0, 4.0)  # the second network is four times too sure
-    found = fit_temperatures(folds, logits, labels)
-    assert set(found) == {1, 3}
-    assert found[1] == fit_temperature(logits[:200], labels[:200])
-    assert found[3] / found[1] == pytest.approx(4.0, rel=0.35)
-
-
 def test_a_case_is_positive_when_any_field_is_unless_the_cohort_says_otherwise() -> None:
     frame = pd.DataFrame({"case": ["A", "A", "B", "C"], "label": ["negative", "positive", "negative", "positive"]})
     assert reference_by_case(frame).to_dict() == {"A": 1, "B": 0, "C": 1}
@@ -80,61 +62,6 @@ def test_a_case_is_positive_when_any_field_is_unless_the_cohort_says_otherwise()
     assert reference_by_case(known).to_dict() == {"A": 0, "B": 1, "C": 1}
     partly = frame.assign(case_label=["negative", "negative", None, "positive"])
     assert reference_by_case(partly).to_dict() == {"A": 1, "B": 0, "C": 1}
-
-
-def test_the_case_score_is_the_mean_logit_made_a_probability_by_platt() -> None:
-    frame = fields_of()
-    decision, cases = fit_decision(frame, Settings(), QualityGate())
-    means = frame.groupby("case")["calibrated_logit"].mean()
-    assert cases["case"].tolist() == means.index.tolist()
-    assert cases["logit"].to_numpy() == pytest.approx(means.to_numpy())
-    assert cases["fields"].eq(3).all()
-    platt = fit_platt(means.to_numpy(), cases["label"].to_numpy())
-    assert (decision.case_slope, decision.case_intercept) == (platt.slope, platt.intercept)
-    assert case_probability(decision, means.to_numpy()) == pytest.approx(cases["probability"].to_numpy())
-    assert decision.conformal_quantile == conformal_quantile(cases["label"], cases["probability"], 0.1)
-    assert decision.conformal_cases == 40
-
-
-@pytest.mark.parametrize("target", [0.7, 0.9])
-def test_the_operating_points_reach_their_sensitivity_out_of_fold(target: float) -> None:
-    frame = fields_of(cases=60)
-    decision, cases = fit_decision(frame, Settings(target_sensitivity=target), QualityGate())
-    positive = cases[cases["label"] == 1]
-    assert (positive["probability"] >= decision.case_point.threshold).mean() >= target
-    fields = expit(frame.loc[frame["label"] == "positive", "calibrated_logit"])
-    assert (fields >= decision.field_point.threshold).mean() >= target
-    assert decision.case_point.data == "out-of-fold development cases (n = 60, 30 positive)"
-    assert decision.field_point.data == "out-of-fold development fields (n = 180, 90 positive)"
-    assert f"{target:.0%}" in decision.case_point.rule
-    assert not decision.case_point.overridden
-
-
-def test_cases_of_one_class_fall_back_on_fields_and_say_so() -> None:
-    frame = fields_of(cases=20).assign(case=lambda f: f["case"].str[:2])
-    frame["label"] = np.where(frame.index % 2, "positive", "negative")  # every case holds a positive field
-    frame["calibrated_logit"] += np.where(frame["label"] == "positive", 3.0, -3.0)
-    decision, cases = fit_decision(frame, Settings(), QualityGate())
-    assert set(cases["label"]) == {1}
-    assert (decision.case_slope, decision.case_intercept) == (1.0, 0.0)
-    assert cases["probability"].to_numpy() == pytest.approx(expit(cases["logit"].to_numpy()))
-    assert "since every development case is positive" in decision.case_point.data
-    assert "fields" in decision.case_point.data
-    assert "field sensitivity" in decision.case_point.rule
-    assert decision.case_point.threshold == decision.field_point.threshold
-
-
-def test_fields_without_any_positive_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="positive"):
-        fit_decision(fields_of().assign(label="negative"), Settings(), QualityGate())
-
-
-def test_few_cases_rule_nothing_out() -> None:
-    decision, _ = fit_decision(fields_of(cases=6), Settings(conformal_error=0.1), QualityGate())
-    assert decision.conformal_quantile == 1.0
-    answer = decide_case(decision, np.array([9.0, 9.0]))
-    assert answer.conformal == ("negative", "positive")
-    assert answer.call == "indeterminate"
 
 
 @settings(max_examples=60, deadline=None)
@@ -232,21 +159,61 @@ def test_a_threshold_of_the_user_is_marked_and_changes_nothing_else() -> None:
         override_threshold(decision, 1.5)
 
 
+@pytest.mark.parametrize(
+    ("rule", "pooled"),
+    [("mean-logit", 0.5), ("top-k-mean", 1.0), ("maximum", 2.0), ("noisy-or", 3.2563)],
+)
+def test_the_case_rule_of_the_decision_is_followed(rule: str, pooled: float) -> None:
+    answer = decide_case(decision_with(case_rule=rule, case_rule_fields=2), np.array([2.0, -0.5, 0.0]))
+    assert answer.logit == pytest.approx(pooled, abs=1e-4)  # noisy-or: 1 - 0.1192 * 0.6225 * 0.5 = 0.9629
+    assert "made a probability by a logistic curve" in decision_with(case_rule=rule).case_rule_in_words
+
+
+def test_each_class_may_have_its_own_quantile() -> None:
+    decision = decision_with(conformal_quantiles=(0.2, 0.9), quantile=0.9)
+    assert decide_case(decision, np.array([0.0])).conformal == ("positive",)
+    assert decide_case(decision_with(quantile=0.9), np.array([0.0])).conformal == ("negative", "positive")
+
+
+def test_a_case_too_near_the_threshold_is_referred_where_the_recipe_asked_for_it() -> None:
+    sure, near = np.array([4.0]), np.array([0.3])
+    decision = decision_with(quantile=0.6, refer_below=0.5)
+    assert decide_case(decision, sure).call == "positive"
+    assert decide_case(decision, near).call == "indeterminate"
+    assert "too near the threshold" in " ".join(decide_case(decision, near).reasons)
+    assert decide_case(decision_with(quantile=0.45), near).call == "positive"
+
+
+def test_a_decision_of_the_first_version_still_reads_and_answers_the_same() -> None:
+    former = {
+        "case_rule": "mean-logit",
+        "case_slope": 1.25,
+        "case_intercept": -0.5,
+        "case_point": {"threshold": 0.4, "rule": "r", "data": "d", "guarantee": "g", "overridden": False},
+        "field_point": {"threshold": 0.3, "rule": "r", "data": "d", "guarantee": "g", "overridden": False},
+        "conformal_quantile": 0.7,
+        "conformal_error": 0.1,
+        "conformal_cases": 82,
+        "conformal_level": "case",
+        "minimum_fields": 1,
+        "quality": {"limits": {}, "quantile": 0.005, "images": 100},
+        "warnings": [],
+    }
+    decision = Decision.model_validate(former)
+    assert decision.quantiles == (0.7, 0.7)
+    assert decision.refer_below is None
+    assert "very cases" in decision.conformal_guarantee
+    answer = decide_case(decision, np.array([1.0, 3.0]))
+    assert answer.probability == pytest.approx(expit(1.25 * 2.0 - 0.5))
+    assert answer.call == "positive"
+
+
 def test_a_decision_survives_json_to_the_last_bit() -> None:
     decision, _ = fit_decision(fields_of(), Settings(), QualityGate())
     assert Decision.model_validate_json(decision.model_dump_json()) == decision
     assert Decision.model_validate(json.loads(json.dumps(decision.model_dump(mode="json")))) == decision
     with pytest.raises(ValidationError, match="Extra inputs"):
         Decision.model_validate({**decision.model_dump(), "treshold": 0.5})
-
-
-def test_scores_that_point_the_wrong_way_turn_no_call_around_and_are_said_in_every_report() -> None:
-    frame = fields_of()
-    frame["calibrated_logit"] = -frame["calibrated_logit"]
-    decision, _ = fit_decision(frame, Settings(), QualityGate())
-    assert decision.case_slope > 0
-    assert "no better than chance" in decision.warnings[0]
-    assert fit_decision(fields_of(), Settings(), QualityGate())[0].warnings == ()
 
 
 def test_a_cohort_s_own_case_labels_are_the_reference_and_the_words_say_so() -> None:

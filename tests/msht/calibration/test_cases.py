@@ -72,7 +72,7 @@ def test_too_few_evaluable_fields_make_a_case_not_evaluable() -> None:
 
 def test_every_rule_can_be_put_into_words() -> None:
     for rule in CASE_RULES:
-        assert "fields of the case" in describe_case_rule(rule)
+        assert "its evaluable fields" in describe_case_rule(rule)
     assert " 5 " in describe_case_rule("top_k_mean", k=5)
 
 
