@@ -224,6 +224,9 @@ def card(
     name: Annotated[str | None, Option(help="Short name, lower case with hyphens; else the file's.")] = None,
     title: Annotated[str | None, Option(help="For people; else the name.")] = None,
     images: Images = None,
+    update: Annotated[
+        bool, Option("--update", help="Count anew and keep the answers of a card that is there.")
+    ] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace a card although it was edited.")] = False,
 ) -> None:
     """Write a data card: everything that can be counted, and a question where a person must answer."""
@@ -231,7 +234,15 @@ def card(
     from pipelines.cards import write_card
 
     made = write_card(
-        manifest, out=out, audit=audit, split=split, name=name, title=title, images=images, overwrite=overwrite
+        manifest,
+        out=out,
+        audit=audit,
+        split=split,
+        name=name,
+        title=title,
+        images=images,
+        update=update,
+        overwrite=overwrite,
     )
     say(f"{out}: {made.images_in_all} images counted; {made.unanswered} answers are unknown and asked for in the card.")
     if audit is None:

@@ -46,6 +46,7 @@ def card_from_manifest(
     device: str = UNKNOWN,
     classes: dict[str, str] | None = None,
     labels_given_by: str = UNKNOWN,
+    labels_unit: str = "image",
     confounders: tuple[str, ...] = (),
     audit_digest: str | None = None,
     intended_uses: tuple[str, ...] = (UNKNOWN,),
@@ -67,6 +68,7 @@ def card_from_manifest(
         device: microscope and camera.
         classes: meaning of each label.
         labels_given_by: who gave the labels.
+        labels_unit: what a label belongs to.
         confounders: what could stand in for the label, besides what is found here.
         audit_digest: SHA-256 of the audit.
         intended_uses: what it is for.
@@ -102,12 +104,12 @@ def card_from_manifest(
         labels=Labels(
             classes={label: meanings.get(label, UNKNOWN) for label in labels},
             given_by=labels_given_by,
-            unit="image",
+            unit=labels_unit,
         ),
         patients=_distinct(manifest, "patient_id"),
         images=images,
         images_in_all=len(manifest),
-        confounders=(*confounders, *_one_sided(manifest, "site")),
+        confounders=(*confounders, *(x for c in ("site", "stain", "magnification") for x in _one_sided(manifest, c))),
         audit_digest=audit_digest,
         intended_uses=intended_uses,
         unsuitable_uses=unsuitable_uses,
@@ -143,6 +145,12 @@ def _tables(manifest: pd.DataFrame, labels: list[str]) -> str:
     parts = []
     groups = [(c, _distinct(manifest, c)) for c in ("patient_id", "case_id", "slide_id")]
     lines = [f"- distinct `{column}`: {count}" for column, count in groups if column in manifest.columns]
+    lines += [
+        f"- distinct `{column}` with {label} images: {manifest.loc[manifest['label'] == label, column].nunique()}"
+        for column, count in groups
+        if count != UNKNOWN
+        for label in labels
+    ]
     if lines:
         parts.append("## Groups\n\n" + "\n".join(lines))
     if "site" in manifest.columns:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_cards.drafts import is_edited, keep_answers, render_draft
 from data_cards.library import card_for, card_from_manifest
-from data_cards.schema import DataCard, read_card
+from data_cards.schema import UNKNOWN, DataCard, read_card
 from msht.cohort.manifest import CLASSES
+from msht.errors import InvalidInput
+from msht.files import write_text
 
 if TYPE_CHECKING:
     from msht.cohort.splits import Split
@@ -39,3 +44,104 @@ def is_synthetic(card: DataCard) -> bool:
 def positive_means(card: DataCard) -> str:
     """What a positive call stands for, in the card's words."""
     return card.labels.finding or card.labels.classes.get(CLASSES[1], "what its labels call positive").rstrip(".")
+
+
+@dataclass(frozen=True)
+class WrittenCard:
+    """A card that was written.
+
+    Attributes:
+        card: as it is read back.
+        images_in_all: counted.
+        unanswered: questions that a person has to answer.
+    """
+
+    card: DataCard
+    images_in_all: int
+    unanswered: int
+
+
+def write_card(
+    manifest_file: Path,
+    *,
+    out: Path,
+    audit: Path | None = None,
+    split: Path | None = None,
+    name: str | None = None,
+    title: str | None = None,
+    images: Path | None = None,
+    update: bool = False,
+    overwrite: bool = False,
+) -> WrittenCard:
+    """Write a card for a cohort: counted from its manifest, with a question for everything else.
+
+    Args:
+        manifest_file: the cohort.
+        out: the card, ending in .md.
+        audit: folder of the audit of this manifest.
+        split: a split of this manifest; images are counted by role.
+        name: short name; None: made from the file's.
+        title: for people; None: the name.
+        images: folder of the images, if they moved.
+        update: count anew and keep the answers that the card at `out` holds.
+        overwrite: replace the card at `out` although it was edited.
+
+    Raises:
+        InvalidInput: if audit or split belong to another manifest, or the card was edited.
+    """
+    from msht.cohort.manifest import read_manifest
+    from msht.cohort.splits import read_split
+
+    if out.suffix != ".md":
+        raise InvalidInput(f"{out} should be a card but ends in '{out.suffix}'.", "Use .md.")
+    if out.exists() and not update and not overwrite and is_edited(_text_of(out)):
+        raise InvalidInput(
+            f"{out} exists and was edited.",
+            "Give --update to count anew and keep its answers, --overwrite to start anew, or another name.",
+        )
+    manifest = read_manifest(manifest_file, images=images)
+    frame = manifest.frame
+    if split is not None:
+        divided = read_split(split, check_images=False)
+        if divided.manifest_digest != manifest.digest:
+            raise InvalidInput(f"The split {split} is of another manifest than {manifest_file}.", "Split this one.")
+        frame = divided.frame
+    audit_digest = None
+    if audit is not None:
+        from pipelines.audit import read_audit
+
+        audited = read_audit(audit)
+        if audited.manifest_digest != manifest.digest:
+            raise InvalidInput(f"The audit in {audit} is of another manifest than {manifest_file}.", "Audit this one.")
+        audit_digest = audited.digest
+    card = card_from_manifest(
+        frame,
+        name=_checked_name(name or _plain_name(out.stem)),
+        title=title,
+        labels_unit=UNKNOWN,
+        audit_digest=audit_digest,
+    )
+    if update and out.exists():
+        card = keep_answers(card, read_card(out))
+    text, unanswered = render_draft(card)
+    write_text(out, text)
+    return WrittenCard(read_card(out), len(frame), unanswered)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} exists and cannot be read ({error}).", "Give --out another name.") from error
+
+
+def _plain_name(stem: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "cohort"
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise InvalidInput(
+            f"--name {name} is no name of a card.", "Use lower case letters, digits and hyphens, e.g. my-hospital-2024."
+        )
+    return name

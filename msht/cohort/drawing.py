@@ -79,18 +79,15 @@ def duplicate_sets(images: pd.Series, same: Iterable[Pair]) -> pd.Series:
     """
     order = {image: number for number, image in enumerate(sorted(images))}
     pairs = [(order[a], order[b]) for a, b in _known(same, order)]
-    result = pd.Series(pd.NA, index=images.index, dtype="string")
-    if not pairs:
-        return result
-    component = _labels_of_components([a for a, _ in pairs], [b for _, b in pairs], len(order))
-    several = np.bincount(component)[component] > 1
     numbers: dict[int, str] = {}
-    for number in np.flatnonzero(several):
-        numbers.setdefault(int(component[number]), str(len(numbers) + 1))
-    for row, image in images.items():
-        if several[order[image]]:
-            result.loc[row] = numbers[int(component[order[image]])]
-    return result
+    if pairs:
+        component = _labels_of_components([a for a, _ in pairs], [b for _, b in pairs], len(order))
+        for number in np.flatnonzero(np.bincount(component)[component] > 1):
+            numbers.setdefault(int(component[number]), str(len(numbers) + 1))
+        found = [numbers.get(int(component[order[image]])) for image in images]
+    else:
+        found = [None] * len(images)
+    return pd.Series(found, index=images.index, dtype="string")
 
 
 def _known(same: Iterable[Pair], places: Mapping[str, int]) -> list[Pair]:
@@ -252,21 +249,23 @@ def balance_of(labels: pd.Series, folds: pd.Series) -> Balance:
         labels: of each development row.
         folds: number of the fold of each.
     """
-    counts = pd.crosstab(folds, labels)
+    table = pd.crosstab(folds, labels)
+    counts = table.to_numpy(dtype=float)
     sizes = counts.sum(axis=1)
-    in_all = counts.sum() / counts.to_numpy().sum()
-    gaps = counts.div(sizes, axis=0).sub(in_all, axis=1).abs()
-    fold, name = gaps.stack().idxmax()
-    size_gaps = (sizes / sizes.mean() - 1).abs()
-    largest = size_gaps.idxmax()
+    shares, in_all = counts / sizes[:, None], counts.sum(axis=0) / counts.sum()
+    gaps = np.abs(shares - in_all)
+    fold, kind = (int(n) for n in np.unravel_index(int(gaps.argmax()), gaps.shape))
+    size_gaps = np.abs(sizes / sizes.mean() - 1)
+    largest = int(size_gaps.argmax())
+    numbers, names = [int(n) for n in table.index], [str(name) for name in table.columns]
     return Balance(
-        share_gap=float(gaps.loc[fold, name]),
-        share_fold=int(fold),
-        share_class=str(name),
-        share_there=float(counts.loc[fold, name] / sizes.loc[fold]),
-        share_in_all=float(in_all[name]),
-        size_gap=float(size_gaps.loc[largest]),
-        size_fold=int(largest),
-        size_there=int(sizes.loc[largest]),
+        share_gap=float(gaps[fold, kind]),
+        share_fold=numbers[fold],
+        share_class=names[kind],
+        share_there=float(shares[fold, kind]),
+        share_in_all=float(in_all[kind]),
+        size_gap=float(size_gaps[largest]),
+        size_fold=numbers[largest],
+        size_there=int(sizes[largest]),
         size_mean=float(sizes.mean()),
     )

@@ -16,6 +16,7 @@ COMMANDS = [
     ["cohort", "phantom"],
     ["cohort", "audit"],
     ["cohort", "split"],
+    ["cohort", "card"],
     ["crossval"],
     ["evaluate"],
     ["bundle"],
