@@ -10,7 +10,21 @@ from typing import Annotated, NoReturn
 
 from typer import Exit, Option, Typer, echo
 
-from cli import bundle, cohort, compare, crossval, demo, doctor, evaluate, explain, models, report, score
+from cli import (
+    bundle,
+    cohort,
+    compare,
+    crossval,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    models,
+    promote,
+    report,
+    score,
+    track,
+)
 
 HELP = "Train, validate, explain and serve MSHT for cytology images. Decision support, never a diagnosis."
 
@@ -23,6 +37,9 @@ app.add_typer(bundle.app, name="bundle")
 app.command()(score.score)
 app.command()(explain.explain)
 app.add_typer(report.app, name="report")
+app.command()(promote.register)
+app.command()(promote.promote)
+app.add_typer(track.app, name="track")
 app.command()(models.models)
 app.command()(demo.demo)
 app.command()(doctor.doctor)

@@ -21,6 +21,8 @@ from pipelines.ensemble import choose_device, load_fitted
 from pipelines.performance import UNITS, performance_rows, write_predictions
 from pipelines.progress import Progress, Silent, stage
 from pipelines.run_folder import RunFolder
+from pipelines.tracking_figures import log_pictures
+from pipelines.tracking_summary import describe_run
 from pipelines.words import now
 
 BATCH = 32
@@ -183,3 +185,6 @@ def _log(
     client.log_artifact(mlflow_run, str(run.evaluation_file))
     tracking.log_table(client, mlflow_run, frame, "test.csv", split)
     tracking.log_table(client, mlflow_run, cases, "test_cases.csv", split)
+    log_pictures(client, mlflow_run, run, "test")
+    describe_run(client, mlflow_run, run)
+    client.synchronise()

@@ -14,7 +14,9 @@ import pandas as pd
 
 from msht.cohort.splits import Split, cases_of, groups_of
 from msht.errors import InvalidInput, MissingResource
-from pipelines.tracking_spool import BY_NAME, Tracker, is_of_the_store, known_id, pending
+from msht.files import read_json
+from pipelines.tracking_client import Tracker
+from pipelines.tracking_spool import BY_NAME, LOCAL, Sent, is_of_the_store, known_id, pending
 from pipelines.tracking_system import watched
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -177,10 +179,11 @@ def tracked_run(
 def _is_known(client: Tracker, run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
-    if client.away:
+    real = known_id(client.folder, run_id)
+    if client.away or real.startswith(LOCAL):
         return True
     try:
-        client.get_run(known_id(client.folder, run_id))
+        client.get_run(real)
     except MlflowException:
         return False
     return True
@@ -193,6 +196,36 @@ def log_parameters(client: Tracker, run_id: str, parameters: Mapping[str, Any]) 
     rows = [Param(key, str(value)[:6000]) for key, value in parameters.items()]
     for start in range(0, len(rows), 100):
         client.log_batch(run_id, params=rows[start : start + 100])
+
+
+def mlflow_run_of(run: Path) -> str:
+    """MLflow's id of a run's folder.
+
+    Raises:
+        InvalidInput: if the run has none, or MLflow was not told of it yet.
+    """
+    found = read_json(run / "run.json", what="state of a run").get("mlflow_run")
+    real = known_id(run, str(found)) if found else None
+    if real is None or real.startswith(LOCAL):
+        raise InvalidInput(f"MLflow does not know the run {run} yet.", f"Tell it with `msht track sync {run}`.")
+    return real
+
+
+def synchronise_run(run: Path, *, tracking_uri: str | None = None) -> Sent:
+    """Send what MLflow missed of a run.
+
+    Args:
+        run: its folder.
+        tracking_uri: of MLflow; None: where the run was begun.
+
+    Raises:
+        InvalidInput: if the folder is no run.
+        MissingResource: if the store cannot be opened.
+    """
+    if not (run / "run.json").is_file():
+        raise InvalidInput(f"{run} is not a run: it has no run.json.", "Give a folder of `msht crossval`.")
+    uri = tracking_uri or read_json(run / "run.json", what="state of a run").get("tracking_uri")
+    return Tracker(open_client(uri).client, run).synchronise()
 
 
 def require_run(client: Tracker, run_id: str) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.tracking_spool import Tracker
+from pipelines.tracking_client import Tracker
 
 SECONDS = 10.0
 """Between two samples, as MLflow has it; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL sets another."""
