@@ -5,119 +5,136 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from msht.cohort.cache import FieldCache
+from msht.cohort.field import OVERSAMPLING, SourceField, StoredField, prepare_field, reach_of, source_of
 from msht.files import inside
-from msht.images.augmentation import Augmenter
-from msht.images.preprocessing import Preprocessing, to_tensor, view_of
-from msht.images.quality import Quality, measure_quality
-from msht.images.reading import read_image
+from msht.images.augmentation import Augmentation, Augmenter
+from msht.images.colour import Colour, corrected
+from msht.images.preprocessing import Preprocessing, to_tensor
+from msht.images.reading import decode_image, read_bytes, read_image
 
-OVERSAMPLING = 1.5
-"""Edge of the stored crop in multiples of the network's: room for rotation and scaling without visible loss."""
-
-
-@dataclass(frozen=True)
-class StoredField:
-    """What is kept of one field.
-
-    Attributes:
-        view: what the network sees in evaluation, uint8 of shape (S, S, 3).
-        source: the field reduced for augmentation, uint8 of shape (H, W, 3); None where memory was spent.
-        quality: measured on the field as it came.
-        sha256: digest of the file.
-    """
-
-    view: np.ndarray
-    source: np.ndarray | None
-    quality: Quality
-    sha256: str
+__all__ = [
+    "OVERSAMPLING",
+    "EpochSampler",
+    "EvaluationFields",
+    "FieldStore",
+    "SourceField",
+    "StoredField",
+    "TrainingFields",
+]
 
 
 class FieldStore:
-    """Decoded fields by path, within a bound on memory.
+    """Prepared fields by path: in memory within a bound, or on disk within a cache.
 
     Args:
         root: folder that the paths start from.
-        preprocessing: geometry of the recipe.
-        limit_bytes: memory for the reduced fields; those beyond it are decoded again whenever they are asked for.
+        preprocessing: of the recipe.
+        limit_bytes: memory for what augmentation draws from; fields beyond it are read again whenever they are asked
+            for. Fields in a cache are mapped from disk and need none.
+        augmentation: of the recipe; what its views cannot reach is cut away. None: the whole field is kept.
+        cache: on disk; None: every process decodes for itself.
     """
 
-    def __init__(self, root: Path, preprocessing: Preprocessing, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        preprocessing: Preprocessing,
+        limit_bytes: int,
+        *,
+        augmentation: Augmentation | None = None,
+        cache: FieldCache | None = None,
+    ) -> None:
         self.root = root
         self.preprocessing = preprocessing
+        self.source_preprocessing = preprocessing.model_copy(update={"colour": Colour()})
         self.limit_bytes = limit_bytes
+        self.cache = cache
+        self.decoded = 0
+        """Images that this process decoded whole, to prepare them."""
+        self._reach = math.inf if augmentation is None else reach_of(augmentation)
+        self._settings = {**preprocessing.model_dump(mode="json", exclude={"mean", "std"}), "reach": str(self._reach)}
         self._fields: dict[str, StoredField] = {}
+        self._keys: dict[str, str] = {}
         self._used = 0
-        self._scale = 1.0
-        if preprocessing.crop is not None:
-            self._scale = min(1.0, OVERSAMPLING * preprocessing.size / preprocessing.crop)
-            self.source_preprocessing = preprocessing.model_copy(
-                update={"crop": max(1, round(preprocessing.crop * self._scale))}
-            )
-        else:
-            self.source_preprocessing = preprocessing
 
     def load(self, images: Sequence[str], on_progress: Callable[[int, int], None] | None = None) -> None:
-        """Decode images that are not there yet, on several threads: decoding leaves Python's lock.
+        """Prepare images that are not there yet, on several threads: decoding leaves Python's lock.
 
         Raises:
             UnreadableImage: for the first image that cannot be decoded whole.
+            MissingResource: if the cache cannot be written.
         """
-        wanted = [image for image in images if image not in self._fields]
+        wanted = [image for image in images if image not in self._fields and image not in self._keys]
         pool = ThreadPoolExecutor(max_workers=min(8, torch.get_num_threads()))
         try:
-            for done, (image, field) in enumerate(zip(wanted, pool.map(self._decode, wanted), strict=True), start=1):
-                if self._used + field.view.nbytes + (field.source.nbytes if field.source is not None else 0) > (
-                    self.limit_bytes
-                ):
-                    field = StoredField(field.view, None, field.quality, field.sha256)
-                self._used += field.view.nbytes + (field.source.nbytes if field.source is not None else 0)
-                self._fields[image] = field
+            for done, (image, found) in enumerate(zip(wanted, pool.map(self._prepare, wanted), strict=True), start=1):
+                key, field = found
+                if key is not None:
+                    self._keys[image] = key
+                else:
+                    self._keep(image, field)
                 if on_progress is not None:
                     on_progress(done, len(wanted))
         finally:
             pool.shutdown(cancel_futures=True)  # one bad image or ctrl-C must not wait for all the others
 
     def __getitem__(self, image: str) -> StoredField:
-        if image not in self._fields:
-            self.load([image])
-        return self._fields[image]
+        if image in self._fields:
+            return self._fields[image]
+        if image in self._keys and self.cache is not None:
+            # Mapped for the moment only: a process may hold far fewer files open than a cohort has fields.
+            field = self.cache.get(self._keys[image], check=False)
+            if field is not None:
+                return field
+            del self._keys[image]  # another run needed the room
+        key, field = self._prepare(image)
+        if key is not None:
+            self._keys[image] = key
+            return field
+        return self._keep(image, field)
 
-    def source(self, image: str) -> np.ndarray:
-        """The reduced field, decoded again where it was not kept; uint8 of shape (H, W, 3)."""
+    def source(self, image: str) -> SourceField:
+        """What augmentation draws from, read again where it was not kept."""
         kept = self[image].source
         if kept is not None:
             return kept
-        decoded = self._decode(image).source
-        assert decoded is not None
-        return decoded
+        pixels = read_image(inside(self.root, image)).pixels
+        return source_of(corrected(pixels, self.preprocessing.colour), self.preprocessing, self._reach)
 
-    def _decode(self, image: str) -> StoredField:
-        decoded = read_image(inside(self.root, image))
-        pixels = decoded.pixels
-        return StoredField(
-            view=view_of(pixels, self.preprocessing),
-            source=self._reduce(pixels),
-            quality=measure_quality(pixels),
-            sha256=decoded.record.sha256,
-        )
+    def _keep(self, image: str, field: StoredField) -> StoredField:
+        """Keep a field in memory, without its source where there is no room for it."""
+        cost = field.view.nbytes + (field.source.pixels.nbytes if field.source is not None else 0)
+        if self._used + cost > self.limit_bytes:
+            field = replace(field, source=None)
+            cost = field.view.nbytes
+        self._used += cost
+        self._fields[image] = field
+        return field
 
-    def _reduce(self, pixels: np.ndarray) -> np.ndarray:
-        height, width = pixels.shape[:2]
-        scale = self._scale
-        if self.preprocessing.crop is None:
-            scale = min(1.0, OVERSAMPLING * self.preprocessing.size / min(height, width))
-        if scale >= 1.0:
-            return pixels
-        size = (max(1, math.ceil(width * scale)), max(1, math.ceil(height * scale)))
-        return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    def _prepare(self, image: str) -> tuple[str | None, StoredField]:
+        """Prepare a field, and name its entry in the cache where it has one."""
+        path = inside(self.root, image)
+        if self.cache is None:
+            return None, self._decode(path, read_bytes(path))
+        data = read_bytes(path)
+        key = self.cache.key(data, path, self._settings)
+        field = self.cache.get(key)
+        if field is not None:
+            return key, field
+        field = self._decode(path, data)
+        return (key if self.cache.put(key, field) else None), field
+
+    def _decode(self, path: Path, data: bytes) -> StoredField:
+        self.decoded += 1
+        return prepare_field(decode_image(data, path), self.preprocessing, self._reach)
 
 
 class TrainingFields(Dataset):
@@ -141,12 +158,13 @@ class TrainingFields(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
         epoch, index = key
-        view = self.augmenter(self.store.source(self.images[index]), epoch=epoch, index=index)
+        source = self.store.source(self.images[index])
+        view = self.augmenter(source.pixels, epoch=epoch, index=index, squares=source.squares)
         return to_tensor(view, self.store.preprocessing)[0], self.labels[index]
 
 
 class EvaluationFields(Dataset):
-    """Fields as the network sees them in evaluation, with their labels."""
+    """Fields as the network sees them in evaluation, (3, S, S) or (K, 3, S, S) for K > 1 crops, with their labels."""
 
     def __init__(self, store: FieldStore, images: Sequence[str], labels: Sequence[int]) -> None:
         self.store = store
@@ -157,7 +175,7 @@ class EvaluationFields(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return to_tensor(self.store[self.images[index]].view, self.store.preprocessing)[0], self.labels[index]
+        return to_tensor(self.store[self.images[index]].view[None], self.store.preprocessing)[0], self.labels[index]
 
 
 class EpochSampler(Sampler):

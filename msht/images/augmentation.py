@@ -1,7 +1,11 @@
 """Random views of a field for training; the only file that knows albumentations.
 
-The geometry (rotation, crop, scale, shift, resize, flips) is one affine warp, so that every pixel of the view
-is interpolated once, straight from the field. Colour follows with albumentations' own transforms.
+The geometry (rotation, crop, scale, shift, resize, flips) is one affine warp (`warp`), so that every pixel of the
+view is interpolated once. Colour follows: albumentations draws how much and does the rarer things; brightness,
+contrast, saturation and hue, which every view goes through, are done by `jitter` in a third of its time.
+
+What is drawn (`Draw`) and what is done are apart, so that views can be made of whole batches on a GPU from the same
+draws (`batch_augmentation`).
 
 Randomness belongs to the image, not to the worker: the generator of a view is seeded by (seed, epoch, index).
 Two epochs differ, two runs agree, and the number of workers cannot matter. Albumentations' own
@@ -14,18 +18,20 @@ from __future__ import annotations
 import math
 import os
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 # Albumentations asks the package index for a newer version when it is imported; a clinical machine must not.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A
-import cv2
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from msht.images.preprocessing import Pixels, Preprocessing, crop_box, view_of
+from msht.images.jitter import colour_jitter
+from msht.images.preprocessing import Pixels, Preprocessing, crop_boxes, resized
+from msht.images.warp import Matrix, Square, warp, warp_matrix
 
 Range = tuple[float, float]
 
@@ -78,7 +84,7 @@ class Augmentation(BaseModel):
     numbers as resolved, so a saved recipe says all of them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Literal["none", "paper", "standard", "strong-colour"] = "none"
     """The preset that fills every number not given."""
@@ -116,7 +122,8 @@ class Augmentation(BaseModel):
     def _fill_from_preset(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {**PRESETS.get(values.get("name", "none"), {}), **values}
+        name = values.get("name", "none")
+        return {**(PRESETS.get(name, {}) if isinstance(name, str) else {}), **values}
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> Augmentation:
@@ -129,12 +136,22 @@ class Augmentation(BaseModel):
         return self
 
 
+@dataclass(frozen=True)
+class Draw:
+    """What chance decided for one view."""
+
+    matrix: Matrix
+    """From the view's indices to the field's, shape (2, 3)."""
+    colour: tuple[tuple[str, dict[str, Any]], ...]
+    """Steps that change the colour, in order: the name of the transform and its parameters."""
+
+
 class Augmenter:
     """Makes the random view of a field for a given epoch and index.
 
     Args:
         settings: how much views may vary.
-        preprocessing: the square and size that the network sees; its crop counts pixels of the fields given.
+        preprocessing: the squares and size that the network sees.
         seed: the run's seed.
 
     An instance serves one thread; every worker process has its own copy.
@@ -144,121 +161,85 @@ class Augmenter:
         self.settings = settings
         self.preprocessing = preprocessing
         self.seed = seed
-        self._compose = None if settings == Augmentation() else _compose(settings, preprocessing)
+        self.still = settings == Augmentation()
+        self._colour = _colour_transforms(settings)
+        size = preprocessing.size
+        self._probe = {"image": np.zeros((size, size, 3), dtype=np.uint8)}
 
-    def __call__(self, pixels: Pixels, *, epoch: int, index: int) -> Pixels:
+    def __call__(self, pixels: Pixels, *, epoch: int, index: int, squares: Sequence[Square] | None = None) -> Pixels:
         """Make the view of `pixels`, RGB uint8 (H, W, 3), that belongs to this epoch and this row.
+
+        Args:
+            pixels: of the field, its colour seen to.
+            epoch: from 0.
+            index: of the row.
+            squares: of the field that the network sees; None: those of the preprocessing. Of several, one is drawn
+                for each epoch: a field counts once an epoch however many crops it has.
 
         Returns:
             RGB uint8, shape (S, S, 3).
         """
-        if self._compose is None:
-            return view_of(pixels, self.preprocessing)
+        squares = squares or crop_boxes(pixels.shape[1], pixels.shape[0], self.preprocessing)
+        if self.still:
+            left, top, right, bottom = (round(edge) for edge in squares[self._crop(len(squares), epoch, index)])
+            return resized(pixels[top:bottom, left:right], self.preprocessing.size)
+        return self.apply(pixels, self.draw(squares, epoch=epoch, index=index))
+
+    def draw(self, squares: Sequence[Square], *, epoch: int, index: int) -> Draw:
+        """Draw what the view of this epoch and this row shows, and how."""
         generator = np.random.default_rng((self.seed, epoch, index))
-        self._compose.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-        return np.ascontiguousarray(self._compose(image=pixels)["image"])
+        chance = random.Random(int(generator.integers(2**63)))
+        chance.random()  # one number was always drawn here; without it every view of an earlier run would change
+        settings = self.settings
+        geometry: dict[str, Any] = {
+            "angle": math.radians(chance.uniform(*settings.rotation)),
+            "magnification": math.exp(chance.uniform(math.log(settings.scale[0]), math.log(settings.scale[1]))),
+            "shifts": (
+                chance.uniform(-settings.shift, settings.shift),
+                chance.uniform(-settings.shift, settings.shift),
+            ),
+            "flips": (chance.random() < settings.flip_horizontal, chance.random() < settings.flip_vertical),
+        }
+        colour = []
+        for name, transform in self._colour.items():
+            transform.set_random_state(generator, chance)
+            if transform.should_apply():
+                first = transform.get_params()
+                colour.append((name, {**first, **transform.get_params_dependent_on_data(first, self._probe)}))
+        square = squares[self._crop(len(squares), epoch, index)]
+        return Draw(warp_matrix(square, self.preprocessing.size, **geometry), tuple(colour))
+
+    def _crop(self, count: int, epoch: int, index: int) -> int:
+        """Draw one of the crops, apart from all else, so that one crop alone changes no other draw."""
+        return int(np.random.default_rng((self.seed, epoch, index, 1)).integers(count)) if count > 1 else 0
+
+    def apply(self, pixels: Pixels, draw: Draw) -> Pixels:
+        """Make the view of `pixels`, RGB uint8 (H, W, 3), that was drawn."""
+        view = warp(pixels, draw.matrix, self.preprocessing.size)
+        for name, parameters in draw.colour:
+            view = colour_jitter(view, **parameters) if name == JITTER else self._colour[name].apply(view, **parameters)
+        return np.ascontiguousarray(view)
 
 
-class OneWarp(A.ImageOnlyTransform):
-    """Rotation, scale, shift, crop, resize and flips as a single affine warp with reflected borders.
-
-    A bilinear read covers two pixels each way; a view that shrinks the field threefold or more is therefore
-    taken from a copy that was averaged over whole blocks first, which keeps it free of aliasing.
-    """
-
-    def __init__(self, settings: Augmentation, preprocessing: Preprocessing) -> None:
-        super().__init__(p=1.0)
-        self.settings = settings
-        self.preprocessing = preprocessing
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the warp for a field of the shape in `params`."""
-        height, width = params["shape"][:2]
-        draw, settings = self.py_random, self.settings
-        angle = math.radians(draw.uniform(*settings.rotation))
-        magnification = math.exp(draw.uniform(math.log(settings.scale[0]), math.log(settings.scale[1])))
-        shifts = (
-            draw.uniform(-settings.shift, settings.shift),
-            draw.uniform(-settings.shift, settings.shift),
-        )
-        flips = (draw.random() < settings.flip_horizontal, draw.random() < settings.flip_vertical)
-        matrix = warp_matrix(width, height, self.preprocessing, angle, magnification, shifts, flips)
-        return {"matrix": matrix, "shrink": max(1, math.floor(math.hypot(matrix[0, 0], matrix[1, 0]) + 1e-9))}
-
-    def apply(self, img: Pixels, matrix: npt.NDArray[np.float64], shrink: int, **params: Any) -> Pixels:
-        """Take the view from the field."""
-        return warp(img, matrix, self.preprocessing.size, shrink if shrink > 2 else 1)
+JITTER = "jitter"
 
 
-def warp_matrix(
-    width: int,
-    height: int,
-    preprocessing: Preprocessing,
-    angle: float,
-    magnification: float = 1.0,
-    shifts: Range = (0.0, 0.0),
-    flips: tuple[bool, bool] = (False, False),
-) -> npt.NDArray[np.float64]:
-    """Map the view's pixel indices to the field's, shape (2, 3).
-
-    Args:
-        width: of the field, in px.
-        height: of the field, in px.
-        preprocessing: the square and the size.
-        angle: counter-clockwise rotation of the content, in radians.
-        magnification: above 1 cells look larger.
-        shifts: of the window, as shares of the square's edge (across, down).
-        flips: of the view (horizontal, vertical).
-    """
-    box = crop_box(width, height, preprocessing)
-    edge, size = box.right - box.left, preprocessing.size
-    step = edge / size / magnification
-    mirror = np.array([-1.0 if flips[0] else 1.0, -1.0 if flips[1] else 1.0])
-    cosine, sine = math.cos(angle), math.sin(angle)
-    linear = step * np.array([[cosine, -sine], [sine, cosine]]) * mirror
-    # Indices count pixel centres: the centre of n pixels lies at (n - 1) / 2.
-    centre = np.array(
-        [(box.left + box.right - 1) / 2 + shifts[0] * edge, (box.top + box.bottom - 1) / 2 + shifts[1] * edge]
-    )
-    offset = centre - linear @ np.full(2, (size - 1) / 2)
-    return np.column_stack([linear, offset])
-
-
-def warp(pixels: Pixels, matrix: npt.NDArray[np.float64], size: int, shrink: int = 1) -> Pixels:
-    """Read a view, RGB uint8 (S, S, 3), through the map of `warp_matrix`.
-
-    Args:
-        pixels: RGB uint8, shape (H, W, 3).
-        matrix: from view indices to field indices, shape (2, 3).
-        size: S.
-        shrink: whole factor by which the field is averaged first.
-    """
-    if shrink > 1:
-        height, width = pixels.shape[0] // shrink, pixels.shape[1] // shrink
-        whole = pixels[: height * shrink, : width * shrink]
-        pixels = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        matrix = matrix / shrink
-        matrix[:, 2] += 0.5 / shrink - 0.5
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    view = cv2.warpAffine(pixels, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(view, dtype=np.uint8)
-
-
-def _compose(settings: Augmentation, preprocessing: Preprocessing) -> A.Compose:
-    transforms: list[Any] = [OneWarp(settings, preprocessing)]
+def _colour_transforms(settings: Augmentation) -> dict[str, Any]:
+    transforms: dict[str, Any] = {}
     jitter = (settings.brightness, settings.contrast, settings.saturation, settings.hue)
     if any(jitter):
         ranges = [(1 - amount, 1 + amount) for amount in jitter[:3]]
-        transforms.append(A.ColorJitter(*ranges, hue=(-settings.hue, settings.hue), p=1.0))
+        transforms[JITTER] = A.ColorJitter(*ranges, hue=(-settings.hue, settings.hue), p=1.0)
     if settings.channel_shift:
         limit = (-255 * settings.channel_shift, 255 * settings.channel_shift)
-        transforms.append(A.RGBShift(limit, limit, limit, p=1.0))
+        transforms["channel_shift"] = A.RGBShift(limit, limit, limit, p=1.0)
     if settings.gamma:
-        transforms.append(A.RandomGamma((100 * (1 - settings.gamma), 100 * (1 + settings.gamma)), p=1.0))
+        limits = (100 * (1 - settings.gamma), 100 * (1 + settings.gamma))
+        transforms["gamma"] = A.RandomGamma(limits, p=1.0)
     if settings.blur:
-        transforms.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.4, 1.2), p=settings.blur))
+        transforms["blur"] = A.GaussianBlur(blur_limit=0, sigma_limit=(0.4, 1.2), p=settings.blur)
     if settings.compression:
-        transforms.append(A.ImageCompression(quality_range=(40, 95), p=settings.compression))
+        transforms["compression"] = A.ImageCompression(quality_range=(40, 95), p=settings.compression)
     if settings.grey:
-        transforms.append(A.ToGray(p=settings.grey))
-    return A.Compose(transforms)
+        transforms["grey"] = A.ToGray(p=settings.grey)
+    return transforms

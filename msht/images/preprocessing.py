@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from msht.images.colour import Colour, corrected
+
 if TYPE_CHECKING:  # describing a geometry must not cost the seconds that torch takes to import
     import torch
 
 Pixels = npt.NDArray[np.uint8]
 Triple = tuple[float, float, float]
+Count = Annotated[int, Field(ge=1, le=8)]
 
 
 class Preprocessing(BaseModel):
@@ -24,7 +27,7 @@ class Preprocessing(BaseModel):
     1390 x 1038, shrunk to 384, scaled to [0, 1] and not normalised.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     crop: int | None = Field(default=None, ge=1)
     """Edge of the centred square in px of the field; the largest square if None or if the field is small."""
@@ -34,6 +37,13 @@ class Preprocessing(BaseModel):
     """Subtracted from each channel of [0, 1]; None: nothing is."""
     std: Triple | None = None
     """Each channel is divided by this after subtracting the mean."""
+    crops: tuple[Count, Count] = (1, 1)
+    """Squares along the longer and along the shorter side of the field; (1, 1) is the centred one alone.
+
+    Several are spread evenly from edge to edge and overlap where they must: (2, 2) of 700 px cover a field of
+    1390 x 1038. The field's logit is the mean of theirs."""
+    colour: Colour = Colour()
+    """What is done to the colour before anything else; nothing by default."""
 
     @model_validator(mode="after")
     def _mean_and_std_together(self) -> Preprocessing:
@@ -53,30 +63,66 @@ class Box(NamedTuple):
     bottom: int
 
 
-def crop_box(width: int, height: int, preprocessing: Preprocessing) -> Box:
-    """Find the square of a field that the network sees: centred, and never larger than the field."""
+def crop_boxes(width: int, height: int, preprocessing: Preprocessing) -> tuple[Box, ...]:
+    """Find the squares of a field that the network sees, row by row; never larger than the field.
+
+    A field that is smaller than the crop gives the largest square it has, and a side that is no longer than the
+    square gives the same position as often as positions were asked for: their mean is that of one.
+    """
     edge = min(width, height)
     if preprocessing.crop is not None:
         edge = min(edge, preprocessing.crop)
-    left, top = (width - edge) // 2, (height - edge) // 2
-    return Box(left, top, left + edge, top + edge)
+    longer, shorter = preprocessing.crops
+    columns, rows = (longer, shorter) if width >= height else (shorter, longer)
+    lefts, tops = _positions(width - edge, columns), _positions(height - edge, rows)
+    return tuple(Box(left, top, left + edge, top + edge) for top in tops for left in lefts)
+
+
+def _positions(room: int, count: int) -> list[int]:
+    """Starts of `count` squares within `room` px: the middle for one, else evenly from end to end."""
+    if count == 1:
+        return [room // 2]
+    return [round(room * place / (count - 1)) for place in range(count)]
+
+
+def crop_box(width: int, height: int, preprocessing: Preprocessing, crop: int = 0) -> Box:
+    """Find one square of a field that the network sees; see `crop_boxes`.
+
+    Args:
+        width: of the field, in px.
+        height: of the field, in px.
+        preprocessing: the squares.
+        crop: which of them, from 0.
+    """
+    return crop_boxes(width, height, preprocessing)[crop]
 
 
 def view_of(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
-    """Cut and resize a field to the network's square.
+    """Correct a field's colour, then cut and resize it to the network's square or squares.
 
     Areas are averaged when shrinking, so that fine chromatin does not alias; growing is linear.
 
     Args:
         pixels: RGB uint8, shape (H, W, 3).
-        preprocessing: the square and the size.
+        preprocessing: colour, squares and size.
 
     Returns:
-        RGB uint8, shape (S, S, 3); never a view on `pixels`.
+        RGB uint8, shape (S, S, 3), or (K, S, S, 3) where the preprocessing asks for K > 1 crops; never a view
+        on `pixels`.
     """
-    box = crop_box(pixels.shape[1], pixels.shape[0], preprocessing)
-    square = pixels[box.top : box.bottom, box.left : box.right]
-    edge, size = box.right - box.left, preprocessing.size
+    return cut_views(corrected(pixels, preprocessing.colour), preprocessing)
+
+
+def cut_views(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
+    """Do the same for a field whose colour has been seen to."""
+    boxes = crop_boxes(pixels.shape[1], pixels.shape[0], preprocessing)
+    views = [resized(pixels[box.top : box.bottom, box.left : box.right], preprocessing.size) for box in boxes]
+    return views[0] if len(views) == 1 else np.stack(views)
+
+
+def resized(square: Pixels, size: int) -> Pixels:
+    """Bring a square, RGB uint8 (E, E, 3), to (S, S, 3) by averaging areas or, where it grows, linearly."""
+    edge = square.shape[0]
     if edge == size:
         return square.copy()
     interpolation = cv2.INTER_AREA if edge > size else cv2.INTER_LINEAR
@@ -88,28 +134,30 @@ def to_tensor(
 ) -> torch.Tensor:
     """Turn one view, shape (S, S, 3), or a batch, shape (B, S, S, 3) or a list, into a network's input.
 
+    Fields of several crops, shape (B, K, S, S, 3), keep them as an axis of their own.
+
     Args:
         views: RGB uint8.
         preprocessing: gives mean and standard deviation, where the recipe has them.
         device: where the tensor is made; bytes travel, floats do not.
 
     Returns:
-        float32, shape (B, 3, S, S), contiguous.
+        float32, shape (B, 3, S, S) or (B, K, 3, S, S), contiguous.
     """
     import torch
 
     array = np.asarray(views)
-    batch = torch.from_numpy(np.ascontiguousarray(array if array.ndim == 4 else array[None])).to(device)
-    return normalised(batch.permute(0, 3, 1, 2), preprocessing)
+    batch = torch.from_numpy(np.ascontiguousarray(array if array.ndim >= 4 else array[None])).to(device)
+    return normalised(batch.movedim(-1, -3), preprocessing)
 
 
 def normalised(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """Scale bytes, shape (B, 3, S, S), to the network's range, on the device where they are."""
+    """Scale bytes, shape (..., 3, S, S), to the network's range, on the device where they are."""
     import torch
 
     scaled = batch.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
     if preprocessing.mean is not None and preprocessing.std is not None:
-        shape = (1, 3, 1, 1)
+        shape = (3, 1, 1)
         scaled.sub_(torch.tensor(preprocessing.mean, device=scaled.device).view(shape))
         scaled.div_(torch.tensor(preprocessing.std, device=scaled.device).view(shape))
     return scaled

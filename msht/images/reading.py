@@ -10,17 +10,15 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageCms,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -29,6 +27,7 @@ from PIL import (
 )
 
 from msht.errors import UnreadableImage
+from msht.images.srgb import changes_colour, to_srgb
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -45,6 +44,19 @@ FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
 IMAGE_SUFFIXES: frozenset[str] = frozenset(suffix for group in FORMAT_SUFFIXES.values() for suffix in group)
 """Endings, in lower case, of files that are taken for images."""
 
+MAX_PIXELS = 200_000_000
+"""Larger images are refused before decoding."""
+
+TIME_LIMIT = 30.0
+"""Seconds that decoding may take; a field of 1390 x 1038 px takes a few thousandths of one."""
+
+BOUNDED_PIXELS = 2**26
+"""Pixels, times passes over them, whose decoding takes a second or two at most, whatever the file holds."""
+
+BOUNDED_BYTES = 2**26
+"""Length up to which a file's bytes are read in such a time."""
+
+_SIMPLE_TIFF = frozenset({"raw", "tiff_lzw", "packbits", "tiff_adobe_deflate", "tiff_deflate"})
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258
 _PNG_BIT_DEPTH_BYTE = 24
@@ -112,7 +124,7 @@ def is_image_path(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def read_image(path: Path, *, max_pixels: int = 200_000_000) -> DecodedImage:
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, time_limit: float = TIME_LIMIT) -> DecodedImage:
     """Read an image whole: upright, sRGB, uint8.
 
     Sixteen-bit samples are scaled by their full range (value / 257), alpha is laid over white, an embedded
@@ -122,22 +134,38 @@ def read_image(path: Path, *, max_pixels: int = 200_000_000) -> DecodedImage:
     Args:
         path: an image file.
         max_pixels: refuse larger images before decoding; Pillow's own limit of 178,956,970 holds besides.
+        time_limit: seconds that decoding may take; see `decode_image`.
 
     Raises:
         UnreadableImage: if the file is missing, empty, truncated, of another format than its ending says, too
-            large, animated or paged, of a kind of pixel that has no sure meaning, or no image at all.
+            large, animated or paged, of a kind of pixel that has no sure meaning, too slow to decode, or no image
+            at all.
     """
     path = Path(path)
+    return decode_image(read_bytes(path), path, max_pixels=max_pixels, time_limit=time_limit)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read an image file as it lies on disk.
+
+    Raises:
+        UnreadableImage: if it cannot be opened.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
         raise UnreadableImage(f"{path} cannot be opened: {reason}.", "Check the path and its rights.") from error
-    return decode_image(data, path, max_pixels=max_pixels)
 
 
-def decode_image(data: bytes, path: Path, *, max_pixels: int = 200_000_000) -> DecodedImage:
+def decode_image(
+    data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, time_limit: float = TIME_LIMIT
+) -> DecodedImage:
     """Decode the bytes of an image file as `read_image` does; `path` names it and gives its ending.
+
+    The time limit holds in one of two ways. What the header bounds to a second or so of work (`BOUNDED_PIXELS`,
+    counting each pass that a progressive file makes over them) is decoded here. Anything else is decoded in a
+    process of its own, which is killed when the time is up: no thread can be stopped inside a decoder.
 
     Raises:
         UnreadableImage: as `read_image`.
@@ -145,10 +173,32 @@ def decode_image(data: bytes, path: Path, *, max_pixels: int = 200_000_000) -> D
     if not data:
         raise UnreadableImage(f"{path} is empty (0 bytes).", "Copy the file again from where it was made.")
     with _open(data, path, max_pixels) as image:
-        file_format = "JPEG" if image.format == "MPO" else str(image.format)
-        mode = image.mode
+        bounded = _passes(image, data) * image.size[0] * image.size[1] <= BOUNDED_PIXELS
+        if bounded and len(data) <= BOUNDED_BYTES:
+            return _decoded(image, data, path)
+    from msht.images.apart import decode_apart
+
+    return decode_apart(data, path, max_pixels=max_pixels, time_limit=time_limit)
+
+
+def decode_here(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """Decode in this process, however long it takes.
+
+    Raises:
+        UnreadableImage: as `read_image`.
+    """
+    with _open(data, path, max_pixels) as image:
+        return _decoded(image, data, path)
+
+
+def _decoded(image: Image.Image, data: bytes, path: Path) -> DecodedImage:
+    file_format = "JPEG" if image.format == "MPO" else str(image.format)
+    mode, orientation = image.mode, 1
+    conversions: list[str] = []
+    pixels = _plain_jpeg(image, data)
+    if pixels is None:
         orientation, already_upright = _load(image, path)
-        converted, conversions = _to_srgb(image, _bits(image, data), path)
+        converted, conversions = to_srgb(image, _bits(image, data), path)
         if orientation != 1:
             converted = converted if already_upright else converted.transpose(_UPRIGHT[orientation])
             conversions.append(f"turned upright (EXIF orientation {orientation})")
@@ -165,6 +215,35 @@ def decode_image(data: bytes, path: Path, *, max_pixels: int = 200_000_000) -> D
         bytes=len(data),
     )
     return DecodedImage(pixels, record)
+
+
+def _plain_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
+    """Decode what nearly every field is, an upright RGB JPEG in one pass, without Pillow's copies.
+
+    The same libjpeg-turbo gives the same pixels in half the time. None for every other file, and for one at which
+    the decoder as much as warns: Pillow then decides, and says what is wrong.
+    """
+    if image.format != "JPEG" or image.mode != "RGB" or "adobe" in image.info or _passes(image, data) > 1:
+        return None
+    if _orientation(image) != 1 or changes_colour(image):
+        return None
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    except ValueError:
+        return None
+    return pixels if pixels.shape == (image.size[1], image.size[0], 3) else None
+
+
+def _passes(image: Image.Image, data: bytes) -> int:
+    """How often decoding may go over all pixels; a progressive JPEG says so by its scans.
+
+    A TIFF may hold anything inside, JPEG with scans of its own among it, unless its compression is a simple one.
+    """
+    if image.format in ("JPEG", "MPO"):
+        return max(1, data.count(b"\xff\xda"))
+    if image.format == "TIFF" and str(image.info.get("compression", "raw")) not in _SIMPLE_TIFF:
+        return BOUNDED_PIXELS
+    return 1
 
 
 def _open(data: bytes, path: Path, max_pixels: int) -> Image.Image:
@@ -232,77 +311,18 @@ def _bits(image: Image.Image, data: bytes) -> int:
     return 8
 
 
-def _to_srgb(image: Image.Image, bits: int, path: Path) -> tuple[Image.Image, list[str]]:
-    """Convert any stored mode to eight-bit RGB in sRGB, and say what was done."""
-    done: list[str] = []
-    profile: bytes | None = image.info.get("icc_profile")
-    if image.mode in ("I", "F", "LAB", "HSV") and not (image.mode == "I" and bits == 16):
-        raise UnreadableImage(
-            f"{path} stores pixels of kind '{image.mode}', whose black and white are not defined.",
-            "Export it as eight- or sixteen-bit grey or RGB.",
-        )
-    if image.mode.startswith("I"):
-        scaled = np.rint(np.asarray(image).astype(np.float32) / 257.0).clip(0, 255).astype(np.uint8)
-        image = Image.fromarray(scaled)
-        done.append("16 bits scaled to 8")
-    elif bits > 8:
-        done.append(f"{bits} bits scaled to 8")
-    if image.mode == "P" or "transparency" in image.info:
-        done.append("palette expanded" if image.mode == "P" else "transparent colour applied")
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image).convert("RGB")
-        done.append("transparency laid over white")
-    if image.mode == "1":
-        image = image.convert("L")
-    if profile:
-        image, words = _apply_profile(image, profile)
-        if words:
-            done.append(words)
-    if image.mode != "RGB":
-        done.append({"L": "grey repeated in three channels"}.get(image.mode, f"{image.mode} converted to RGB"))
-        image = image.convert("RGB")
-    return image, done
-
-
-def _apply_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
-    """Apply an embedded profile; a profile that cannot be read or does not fit the pixels is set aside."""
-    if image.mode not in ("RGB", "L", "CMYK"):
-        return image, ""
-    try:
-        transform = _transform_to_srgb(profile, image.mode)
-        if transform is None:
-            return image, ""
-        return transform.apply(image), "colour profile converted to sRGB"
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image, "colour profile unreadable, set aside"
-
-
-@lru_cache(maxsize=16)
-def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Build the way from a profile to sRGB; None where it changes no sample by more than two levels of 255.
-
-    Cameras write the same few profiles into every file, most of them sRGB under some name: the test is made
-    on a grid of colours once for each profile, not on each image.
-    """
-    source = ImageCms.getOpenProfile(io.BytesIO(profile))
-    target: Any = ImageCms.createProfile("sRGB")
-    transform = ImageCms.buildTransform(source, target, mode, "RGB")
-    if mode == "CMYK":
-        return transform
-    levels = np.linspace(0, 255, 9).astype(np.uint8)
-    grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(9, 81, 3)
-    probe = Image.fromarray(grid) if mode == "RGB" else Image.fromarray(levels[None, :])
-    change = np.asarray(transform.apply(probe)).astype(int) - np.asarray(probe.convert("RGB")).astype(int)
-    return None if np.abs(change).max() <= 2 else transform
-
-
 def _too_large(path: Path, detail: str) -> UnreadableImage:
     return UnreadableImage(
         f"{path} is too large to decode safely: {detail.rstrip('.')}.",
         "Crop or shrink it; whole slides are read by tiles instead.",
+    )
+
+
+def too_slow(path: Path, time_limit: float) -> UnreadableImage:
+    """Say that an image was not decoded in time."""
+    return UnreadableImage(
+        f"{path} was not decoded within {time_limit:g} s.",
+        "Export it again as a plain JPEG or PNG; a photograph of a field never takes so long.",
     )
 
 

@@ -22,3 +22,17 @@ def pooled_and_logits(network: nn.Module, images: torch.Tensor) -> tuple[torch.T
 def binary_logit(logits: torch.Tensor) -> torch.Tensor:
     """Log-odds (B,) of the positive class from class logits (B, 2)."""
     return logits[:, 1] - logits[:, 0]
+
+
+def over_crops(network: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pooled features (B, D) and class logits (B, C) of fields, each the mean over its crops.
+
+    Args:
+        network: a classifier.
+        images: (B, 3, S, S), or (B, K, 3, S, S) for fields of K crops.
+    """
+    if images.ndim == 4:
+        return pooled_and_logits(network, images)
+    pooled, logits = pooled_and_logits(network, images.flatten(0, 1))
+    shape = images.shape[:2]
+    return pooled.unflatten(0, shape).mean(dim=1), logits.unflatten(0, shape).mean(dim=1)

@@ -12,9 +12,10 @@ from msht.cohort.manifest import Manifest
 from msht.errors import InvalidInput, UnreadableImage
 from msht.files import sha256_of
 from msht.images.augmentation import Augmentation, Augmenter
+from msht.images.colour import Colour
 from msht.images.preprocessing import Preprocessing, to_tensor, view_of
 from msht.images.quality import measure_quality
-from msht.images.reading import read_image
+from msht.images.reading import decode_image, read_image
 
 SMALL = Preprocessing(size=16, mean=(0.7, 0.6, 0.7), std=(0.2, 0.2, 0.2))
 PLENTY = 2**30
@@ -70,7 +71,8 @@ def test_a_pixel_format_that_is_not_rgb_reaches_the_network_as_rgb(tmp_path: Pat
 def test_the_stored_field_is_just_large_enough_to_augment(fields: Manifest) -> None:
     store = store_of(fields)
     source = store.source(fields.frame["image"].iloc[0])
-    assert source.shape == (OVERSAMPLING * 16, OVERSAMPLING * 16, 3)
+    assert source.pixels.shape == (OVERSAMPLING * 16, OVERSAMPLING * 16, 3)
+    assert source.squares == ((0, 0, OVERSAMPLING * 16, OVERSAMPLING * 16),)
 
 
 def test_the_stored_crop_shows_the_same_share_of_the_field(tmp_path: Path) -> None:
@@ -80,17 +82,17 @@ def test_the_stored_crop_shows_the_same_share_of_the_field(tmp_path: Path) -> No
     assert cv2.imwrite(str(tmp_path / "square.png"), pixels)
     store = FieldStore(tmp_path, Preprocessing(crop=80, size=16), PLENTY)
     source = store.source("square.png")
-    assert source.shape == (36, 60, 3)
-    assert store.source_preprocessing.crop == 24
-    assert view_of(source, store.source_preprocessing)[1:-1, 1:-1].min() == 255
-    wider = store.source_preprocessing.model_copy(update={"crop": 32})
-    assert view_of(source, wider)[0].max() < 128
+    assert source.pixels.shape == (30, 50, 3)
+    left, top, right, bottom = (round(edge) for edge in source.squares[0])
+    assert (left, top, right, bottom) == (15, 5, 35, 25)
+    assert source.pixels[top + 1 : bottom - 1, left + 1 : right - 1].min() == 255
+    assert source.pixels[: top - 1].max() == source.pixels[:, right + 1 :].max() == 0
 
 
 def test_a_field_smaller_than_the_network_is_kept_whole(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (10, 12, 3), dtype=np.uint8)
     assert cv2.imwrite(str(tmp_path / "tiny.png"), pixels[:, :, ::-1])
-    assert np.array_equal(FieldStore(tmp_path, SMALL, PLENTY).source("tiny.png"), pixels)
+    assert np.array_equal(FieldStore(tmp_path, SMALL, PLENTY).source("tiny.png").pixels, pixels)
 
 
 def test_beyond_its_memory_the_store_gives_the_same_pixels(fields: Manifest) -> None:
@@ -99,13 +101,14 @@ def test_beyond_its_memory_the_store_gives_the_same_pixels(fields: Manifest) -> 
     plenty.load(images)
     one = plenty[images[0]]
     assert one.source is not None
-    for limit in (0, one.view.nbytes + one.source.nbytes):
+    for limit in (0, one.view.nbytes + one.source.pixels.nbytes):
         scarce = store_of(fields, limit=limit)
         scarce.load(images)
         kept = [scarce[image].source is not None for image in images]
         assert sum(kept) == (1 if limit else 0)
         for image in images:
-            assert np.array_equal(scarce.source(image), plenty.source(image))
+            assert np.array_equal(scarce.source(image).pixels, plenty.source(image).pixels)
+            assert scarce.source(image).squares == plenty.source(image).squares
             assert np.array_equal(scarce[image].view, plenty[image].view)
             assert scarce[image].quality == plenty[image].quality
 
@@ -115,11 +118,11 @@ def test_each_field_is_decoded_once_and_progress_is_told(fields: Manifest, monke
 
     decoded: list[Path] = []
 
-    def counting(path: Path) -> object:
+    def counting(data: bytes, path: Path) -> object:
         decoded.append(path)
-        return read_image(path)
+        return decode_image(data, path)
 
-    monkeypatch.setattr(dataset, "read_image", counting)
+    monkeypatch.setattr(dataset, "decode_image", counting)
     store = store_of(fields)
     images = list(fields.frame["image"])
     steps: list[tuple[int, int]] = []
@@ -127,7 +130,7 @@ def test_each_field_is_decoded_once_and_progress_is_told(fields: Manifest, monke
     store.load(images)
     for image in images:
         store.source(image)
-    assert len(decoded) == len(images)
+    assert len(decoded) == store.decoded == len(images)
     assert steps == [(n, len(images)) for n in range(1, len(images) + 1)]
 
 
@@ -199,3 +202,49 @@ def test_every_row_comes_once_an_epoch_in_an_order_of_its_own() -> None:
     assert len(sampler) == 20
     assert len(set(orders)) == 3
     assert list(EpochSampler(20, seed=4)) != list(EpochSampler(20, seed=3))
+
+
+def test_what_no_view_can_reach_is_cut_away_and_no_view_changes(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (240, 480, 3), dtype=np.uint8)
+    pixels = cv2.GaussianBlur(pixels, (0, 0), 3)
+    assert cv2.imwrite(str(tmp_path / "wide.png"), pixels)
+    settings = Augmentation(rotation=(-180, 180), scale=(0.9, 1.1), shift=0.05)
+    for crops in ((1, 1), (2, 1)):
+        preprocessing = Preprocessing(crop=80, size=64, crops=crops)
+        whole = FieldStore(tmp_path, preprocessing, PLENTY)
+        cut = FieldStore(tmp_path, preprocessing, PLENTY, augmentation=settings)
+        large, small = whole.source("wide.png"), cut.source("wide.png")
+        assert large.pixels.shape == (240, 480, 3)
+        assert small.pixels.shape[0] == 80 + 2 * 29  # ceil((sqrt(2) / 0.9 + 0.1 - 1) * 40) + 2 px beyond the crop
+        assert len(small.squares) == crops[0]
+        for index in range(20):
+            augmenter = Augmenter(settings, preprocessing, seed=1)
+            views = [
+                augmenter(source.pixels, epoch=0, index=index, squares=source.squares) for source in (large, small)
+            ]
+            assert np.abs(views[0].astype(int) - views[1]).max() <= 1
+
+
+def test_a_field_of_several_crops_reaches_the_network_with_an_axis_for_them(fields: Manifest) -> None:
+    preprocessing = Preprocessing(crop=30, size=16, crops=(2, 2))
+    store = store_of(fields, preprocessing=preprocessing)
+    image = fields.frame["image"].iloc[0]
+    tensor, _ = EvaluationFields(store, [image], [1])[0]
+    assert tensor.shape == (4, 3, 16, 16)
+    pixels = read_image(fields.root / image).pixels
+    corner = view_of(pixels[-30:, -30:], Preprocessing(size=16))
+    assert torch.equal(tensor[3], to_tensor(corner, preprocessing)[0])
+    training = TrainingFields(store, [image], [1], Augmenter(Augmentation(), store.source_preprocessing, seed=1))
+    assert training[0, 0][0].shape == (3, 16, 16)
+
+
+def test_the_colour_of_the_recipe_is_seen_to_once_in_training_and_in_evaluation(tmp_path: Path) -> None:
+    pixels = np.full((40, 40, 3), (200, 180, 160), np.uint8)  # BGR: a yellowish light
+    pixels[10:20, 10:20] = (150, 40, 90)
+    assert cv2.imwrite(str(tmp_path / "warm.png"), pixels)
+    preprocessing = Preprocessing(size=16, colour=Colour(white=True))
+    store = FieldStore(tmp_path, preprocessing, PLENTY)
+    np.testing.assert_array_equal(store["warm.png"].view[-1, -1], [240, 240, 240])
+    np.testing.assert_array_equal(store.source("warm.png").pixels[-1, -1], [240, 240, 240])
+    assert store["warm.png"].quality == measure_quality(pixels[:, :, ::-1])  # of the field as it came
+    assert store.source_preprocessing.colour == Colour()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import time
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from msht.errors import UnreadableImage
+from msht.images import reading
 from msht.images.reading import IMAGE_SUFFIXES, decode_image, is_image_path, read_image
 
 
@@ -269,3 +271,69 @@ def test_real_fields_are_read(shared: Path) -> None:
     fields = sorted((shared / "data" / "rose-fields").rglob("*.png"))
     assert fields
     assert {read_image(path).pixels.shape for path in fields} == {(384, 384, 3)}
+
+
+def test_a_plain_photograph_has_pillows_pixels(tmp_path: Path) -> None:
+    for options in ({}, {"quality": 95, "subsampling": 0}, {"quality": 60, "subsampling": 1}, {"optimize": True}):
+        path = tmp_path / "plain.jpg"
+        Image.fromarray(scene()).save(path, **options)
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(read_image(path).pixels, np.asarray(image))
+
+
+def endless(scans: int, edge: int = 6000) -> bytes:
+    """A small progressive JPEG of many empty scans, each of which goes over all pixels."""
+    buffer = io.BytesIO()
+    Image.new("L", (edge, edge), 200).save(buffer, "JPEG", progressive=True)
+    whole = buffer.getvalue()
+    return whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * scans + whole[-2:]
+
+
+@pytest.mark.slow
+def test_a_file_built_to_decode_for_minutes_is_stopped_in_time(tmp_path: Path) -> None:
+    data = endless(20_000)
+    assert len(data) < 2_000_000
+    started = time.monotonic()
+    with pytest.raises(UnreadableImage, match=r"endless\.jpg was not decoded within 1 s"):
+        decode_image(data, tmp_path / "endless.jpg", time_limit=1.0)
+    assert time.monotonic() - started < 20  # it would take longer than anyone waits
+
+
+def test_what_is_decoded_apart_comes_back_as_if_decoded_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(scene()).save(path, exif=exif)
+    here = read_image(path)
+    monkeypatch.setattr(reading, "BOUNDED_PIXELS", 1)
+    apart = read_image(path)
+    np.testing.assert_array_equal(apart.pixels, here.pixels)
+    assert apart.record == here.record
+    assert apart.record.orientation == 6
+    apart.pixels[0, 0] = 0
+    (tmp_path / "half.jpg").write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UnreadableImage) as caught:
+        read_image(tmp_path / "half.jpg")
+    assert str(tmp_path / "half.jpg") in caught.value.problem
+    assert "damaged" in caught.value.problem
+
+
+def test_large_or_many_passes_are_not_decoded_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+
+    def apart(data: bytes, path: Path, **_: object) -> None:
+        sent.append(path.name)
+
+    monkeypatch.setattr("msht.images.apart.decode_apart", apart)
+    decode_image(endless(100, edge=1024), Path("scans.jpg"))
+    buffer = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(buffer, "PNG")
+    decode_image(buffer.getvalue(), Path("large.png"))
+    buffer = io.BytesIO()
+    Image.fromarray(scene()).save(buffer, "TIFF", compression="jpeg")
+    decode_image(buffer.getvalue(), Path("inside.tif"))
+    assert sent == ["scans.jpg", "large.png", "inside.tif"]
+    buffer = io.BytesIO()
+    Image.fromarray(scene()).save(buffer, "TIFF", compression="tiff_lzw")
+    decode_image(buffer.getvalue(), Path("lzw.tif"))
+    assert len(sent) == 3

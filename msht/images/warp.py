@@ -1,0 +1,71 @@
+"""Rotation, crop, scale, shift, resize and flips as one affine warp, so that every pixel is interpolated once."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Matrix = npt.NDArray[np.float64]
+Square = tuple[float, float, float, float]
+"""Left, top, right and bottom edge in px; a field that was reduced has squares between the pixels."""
+
+
+def warp_matrix(
+    square: Square,
+    size: int,
+    angle: float,
+    magnification: float = 1.0,
+    shifts: tuple[float, float] = (0.0, 0.0),
+    flips: tuple[bool, bool] = (False, False),
+) -> Matrix:
+    """Map the view's pixel indices to the field's, shape (2, 3).
+
+    Args:
+        square: of the field, that the view shows.
+        size: edge of the view in px.
+        angle: counter-clockwise rotation of the content, in radians.
+        magnification: above 1 cells look larger.
+        shifts: of the window, as shares of the square's edge (across, down).
+        flips: of the view (horizontal, vertical).
+    """
+    left, top, right, bottom = square
+    edges = np.array([right - left, bottom - top])
+    mirror = np.array([-1.0 if flips[0] else 1.0, -1.0 if flips[1] else 1.0])
+    cosine, sine = math.cos(angle), math.sin(angle)
+    linear = (edges / size / magnification)[:, None] * np.array([[cosine, -sine], [sine, cosine]]) * mirror
+    # Indices count pixel centres: the centre of n pixels lies at (n - 1) / 2.
+    centre = np.array([(left + right - 1) / 2, (top + bottom - 1) / 2]) + np.array(shifts) * edges
+    offset = centre - linear @ np.full(2, (size - 1) / 2)
+    return np.column_stack([linear, offset])
+
+
+def step_of(matrix: Matrix) -> float:
+    """How many pixels of the field lie between two neighbours of the view."""
+    return math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+
+
+def warp(pixels: Pixels, matrix: Matrix, size: int) -> Pixels:
+    """Read a view, RGB uint8 (S, S, 3), through the map of `warp_matrix`; borders are reflected.
+
+    A bilinear read covers two pixels each way; a view that shrinks the field threefold or more is therefore
+    taken from a copy that was averaged over whole blocks first, which keeps it free of aliasing.
+
+    Args:
+        pixels: RGB uint8, shape (H, W, 3).
+        matrix: from view indices to field indices, shape (2, 3).
+        size: S.
+    """
+    shrink = math.floor(step_of(matrix) + 1e-9)
+    if shrink > 2:
+        height, width = pixels.shape[0] // shrink, pixels.shape[1] // shrink
+        whole = pixels[: height * shrink, : width * shrink]
+        pixels = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        matrix = matrix / shrink
+        matrix[:, 2] += 0.5 / shrink - 0.5
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    view = cv2.warpAffine(pixels, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(view, dtype=np.uint8)
