@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,15 @@ import pandas as pd
 
 from msht import __version__
 from msht.bundle import Bundle, read_bundle
+from msht.decision import Decision, override_threshold
+from msht.errors import InvalidInput
 from msht.explanation.overlay import colours
 from pipelines.explain import Maps, cases_of_scores, explain_case, require_case, require_same_bundle
+from pipelines.report_case_interval import CONFIDENCE, case_interval
+from pipelines.report_case_pictures import rejected_pictures
 from pipelines.words import cohort_in_words, find_row, intervals_in_words
 from reports.case import (
+    MOST_ENTERED,
     CaseReport,
     CaseScore,
     Conformal,
@@ -23,10 +30,12 @@ from reports.case import (
     FieldRow,
     HeatMap,
     OperatingPoint,
+    RejectedPicture,
     write_case_report,
 )
 from reports.fonts import settable_characters
 from reports.parts import Counts, Estimate, Fact, ModelFacts, Performance, Weight
+from reports.words import Language
 
 ORIENTATIONS = {
     1: "none",
@@ -38,6 +47,48 @@ ORIENTATIONS = {
     7: "mirrored, rotated 270",
     8: "rotated 270",
 }
+SURE = "The conformal set holds this call alone, and most fields look like the development cohort."
+"""Why a case is not referred."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A finished scoring with the bundle that made it: all that reports are written from."""
+
+    bundle: Bundle
+    folder: Path
+    images: pd.DataFrame
+    cases: pd.DataFrame
+    rejected: pd.DataFrame
+    record: dict[str, Any]
+
+    @cached_property
+    def _image_rows(self) -> dict[Any, np.ndarray]:
+        return dict(self.images.groupby("case").indices) if len(self.images) else {}
+
+    @cached_property
+    def _rejected_rows(self) -> dict[Any, np.ndarray]:
+        return dict(self.rejected.groupby("case").indices) if len(self.rejected) else {}
+
+    def fields_of(self, case: str) -> pd.DataFrame:
+        """The rows of a case in the table of images."""
+        return self.images.iloc[self._image_rows.get(case, [])]
+
+    def refused_of(self, case: str) -> pd.DataFrame:
+        """The rows of a case in the table of rejected images."""
+        return self.rejected.iloc[self._rejected_rows.get(case, [])]
+
+
+def read_scoring(bundle_path: Path, scores: Path) -> Scoring:
+    """Read what reports are written from.
+
+    Raises:
+        InvalidInput: if the scores are unfinished or of another bundle.
+    """
+    bundle = read_bundle(bundle_path)
+    images, cases, rejected, record = cases_of_scores(scores)
+    require_same_bundle(bundle, bundle_path, record, scores)
+    return Scoring(bundle, scores, images, cases, rejected, record)
 
 
 def report_case(
@@ -50,6 +101,7 @@ def report_case(
     microns_per_pixel: float | None = None,
     created: datetime | None = None,
     device: str = "cpu",
+    language: Language = "en",
 ) -> Path:
     """Write the report of one case; its maps are made unless they are there.
 
@@ -62,109 +114,107 @@ def report_case(
         microns_per_pixel: of the photographs, for the scale bar.
         created: time of the report; None: now. The same time and data give the same bytes.
         device: for maps that must be made.
+        language: of the report.
 
     Raises:
         InvalidInput: if the case is unknown, the scores are of another bundle, or a text cannot be set.
+        MissingResource: if there is no font for the language.
     """
-    bundle = read_bundle(bundle_path)
-    images, cases, rejected, record = cases_of_scores(scores)
-    require_same_bundle(bundle, bundle_path, record, scores)
-    row = require_case(cases, case, scores)
-    fields = images[images["case"] == case] if len(images) else images
-    refused = rejected[rejected["case"] == case] if len(rejected) else rejected
+    report = prepare_case_report(
+        read_scoring(bundle_path, scores),
+        case,
+        entered=entered,
+        microns_per_pixel=microns_per_pixel,
+        created=created,
+        device=device,
+        language=language,
+    )
+    return write_case_report(report, out, language=language)
+
+
+def prepare_case_report(
+    scoring: Scoring,
+    case: str,
+    *,
+    entered: Sequence[tuple[str, str]] = (),
+    microns_per_pixel: float | None = None,
+    created: datetime | None = None,
+    device: str = "cpu",
+    networks: Any = None,
+    language: Language = "en",
+) -> CaseReport:
+    """What the report of a case says; its maps and pictures are made unless they are there.
+
+    Arguments and errors are those of `report_case`; `networks` is an ensemble loaded before, for many cases.
+    """
+    if len(entered) > MOST_ENTERED:
+        raise InvalidInput(
+            f"{len(entered)} facts are entered about the case '{case}'; a report has room for {MOST_ENTERED}.",
+            "Leave some out.",
+        )
+    row = require_case(scoring.cases, case, scoring.folder)
+    fields = scoring.fields_of(case)
     maps = None
     if row["call"] != "not evaluable":
-        maps = explain_case(bundle, scores, fields, case, row["call"], device=device)
-    report = build_case_report(
-        bundle,
-        record,
+        maps = explain_case(scoring.bundle, scoring.folder, fields, case, row["call"], device=device, networks=networks)
+    return build_case_report(
+        scoring,
         row,
         fields,
-        refused,
         maps,
         entered=entered,
         microns_per_pixel=microns_per_pixel,
         created=created or datetime.now(UTC).astimezone(),
+        language=language,
     )
-    return write_case_report(report, out)
 
 
 def build_case_report(
-    bundle: Bundle,
-    record: dict[str, Any],
+    scoring: Scoring,
     row: dict[str, Any],
     fields: pd.DataFrame,
-    refused: pd.DataFrame,
     maps: Maps | None,
     *,
     entered: Sequence[tuple[str, str]],
     microns_per_pixel: float | None,
     created: datetime,
+    language: Language = "en",
 ) -> CaseReport:
-    """Put together what the report says; nothing is computed here that the tables do not hold."""
+    """Put together what the report says: what the tables hold, and the interval of the case's probability."""
+    bundle, case = scoring.bundle, str(row["case"])
     description = bundle.description
     decision, cohort = description.decision, description.cohort
+    if row["threshold_overridden"]:
+        decision = override_threshold(decision, float(row["threshold"]))
+    point = decision.case_point
     not_evaluable = row["call"] == "not evaluable"
-    novel = int(row["out_of_distribution_fields"])
-    evaluable = int(row["evaluable_fields"])
+    novel, evaluable = int(row["out_of_distribution_fields"]), int(row["evaluable_fields"])
     reasons = tuple(filter(None, [str(row["reasons"])]))
-    deciding: tuple[DecidingField, ...] = ()
-    heat_map = None
-    if maps is not None and maps.fields:
-        deciding = tuple(
-            DecidingField(
-                name=name_in_print(field["image"]),
-                crop=maps.folder / field["crop"],
-                overlay=maps.folder / field["overlay"],
-                probability=field["probability"],
-                crop_width=field["crop_width"],
-                microns_per_pixel=microns_per_pixel,
-            )
-            for field in maps.fields
-        )
-        stops = colours(np.linspace(0, 1, 9))
-        heat_map = HeatMap(
-            method=maps.method,
-            layer=maps.layer,
-            high=maps.scale,
-            unit="positive evidence, arbitrary units; more is drawn as the last colour",
-            colours=tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in stops),
-        )
     return CaseReport(
-        report_id=f"{bundle.short_digest[:6]}-{created:%Y%m%d-%H%M%S}-{_code(str(row['case']))}",
-        case_id=str(row["case"]),
+        report_id=f"{bundle.short_digest[:6]}-{created:%Y%m%d-%H%M%S}-{_code(case)}",
+        case_id=case,
         created=created,
         call=row["call"],
-        not_evaluable_because=_why_not(row) if not_evaluable else None,
+        not_evaluable_because=(" ".join(reasons) or "not evaluable") if not_evaluable else None,
         positive_means=cohort["positive_means"],
-        score=None if not_evaluable else CaseScore(probability=row["probability"], logit=row["logit"]),
+        score=None if not_evaluable else _score(bundle, decision, fields, row),
         operating_point=OperatingPoint(
             threshold=row["threshold"],
-            rule="set by the user for this scoring" if row["threshold_overridden"] else decision.case_point.rule,
-            data="none" if row["threshold_overridden"] else decision.case_point.data,
-            guarantee=None if row["threshold_overridden"] else decision.case_point.guarantee,
-            overridden=bool(row["threshold_overridden"]),
+            rule=point.rule,
+            data=point.data,
+            guarantee=None if point.overridden else point.guarantee,
+            unsure=_unsure(decision),
+            overridden=point.overridden,
         ),
-        conformal=None
-        if not_evaluable
-        else Conformal(
-            classes=tuple(c for c in ("negative", "positive") if c in str(row["conformal_set"]).split()),
-            error=decision.conformal_error,
-            positive_from=1 - decision.quantiles[1],
-            negative_up_to=decision.quantiles[0],
-        ),
+        conformal=None if not_evaluable else _conformal(decision, str(row["conformal_set"])),
         refer=bool(row["refer"]),
-        refer_because=reasons
-        or ("The conformal set holds this call alone, and most fields look like the development cohort.",),
-        out_of_distribution=(
-            f"{novel} of {evaluable} evaluable fields look unlike the development cohort."
-            if evaluable and novel / evaluable > 0.5
-            else None
-        ),
+        refer_because=reasons or (SURE,),
+        out_of_distribution=bool(evaluable and novel / evaluable > 0.5),
         case_rule=decision.case_rule_in_words,
-        fields=_field_rows(fields, refused),
-        deciding=deciding,
-        heat_map=heat_map,
+        fields=_field_rows(fields, scoring.refused_of(case), language),
+        deciding=_deciding(maps, microns_per_pixel, language),
+        rejected_pictures=_pictures(scoring.folder, case, fields, language) if not_evaluable else (),
+        heat_map=_heat_map(maps),
         performance=tuple(performance_part(description.performance, cohort, level) for level in ("case", "field")),
         entered=tuple(Fact(name=name, value=value) for name, value in entered),
         model=ModelFacts(
@@ -180,23 +230,78 @@ def build_case_report(
         synthetic=cohort["synthetic"],
         warnings=decision.warnings,
         limits=description.limits,
-        full_table="images.csv",
     )
 
 
-def _why_not(row: dict[str, Any]) -> str:
-    total = int(row["fields"]) + int(row["rejected_images"])
-    return (
-        f"Of {total} image{'' if total == 1 else 's'}, {int(row['evaluable_fields'])} can be evaluated: "
-        f"{int(row['rejected_images'])} could not be read and "
-        f"{int(row['fields']) - int(row['evaluable_fields'])} did not pass the quality gate."
+def _score(bundle: Bundle, decision: Decision, fields: pd.DataFrame, row: dict[str, Any]) -> CaseScore:
+    interval = case_interval(bundle, decision, fields, float(row["probability"]))
+    return CaseScore(
+        probability=row["probability"],
+        logit=row["logit"],
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        drawn_again=interval.drawn_again if interval else None,
+        confidence=CONFIDENCE,
     )
 
 
-def _field_rows(fields: pd.DataFrame, refused: pd.DataFrame) -> tuple[FieldRow, ...]:
+def _conformal(decision: Decision, members: str) -> Conformal:
+    negative, positive = decision.quantiles
+    return Conformal(
+        classes=tuple(c for c in ("negative", "positive") if c in members.split()),
+        error=decision.conformal_error,
+        positive_from=1 - positive,
+        negative_up_to=negative,
+    )
+
+
+def _unsure(decision: Decision) -> tuple[float, float] | None:
+    """Probabilities that the bundle refers for being near the threshold; see `confidence_of`."""
+    if decision.refer_below is None:
+        return None
+    threshold, share = decision.case_point.threshold, min(1.0, decision.refer_below)
+    return (threshold * (1 - share), threshold + (1 - threshold) * share)
+
+
+def _deciding(maps: Maps | None, microns_per_pixel: float | None, language: Language) -> tuple[DecidingField, ...]:
+    if maps is None:
+        return ()
+    return tuple(
+        DecidingField(
+            name=name_in_print(field["image"], language),
+            crop=maps.folder / field["crop"],
+            overlay=maps.folder / field["overlay"],
+            probability=field["probability"],
+            crop_width=field["crop_width"],
+            microns_per_pixel=microns_per_pixel,
+        )
+        for field in maps.fields
+    )
+
+
+def _heat_map(maps: Maps | None) -> HeatMap | None:
+    if maps is None or not maps.fields:
+        return None
+    stops = colours(np.linspace(0, 1, 9))
+    return HeatMap(
+        method=maps.method,
+        layer=maps.layer,
+        high=maps.scale,
+        colours=tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in stops),
+    )
+
+
+def _pictures(scores: Path, case: str, fields: pd.DataFrame, language: Language) -> tuple[RejectedPicture, ...]:
+    return tuple(
+        RejectedPicture(name=name_in_print(name, language), picture=path)
+        for name, path in rejected_pictures(scores, case, fields)
+    )
+
+
+def _field_rows(fields: pd.DataFrame, refused: pd.DataFrame, language: Language) -> tuple[FieldRow, ...]:
     rows = [
         FieldRow(
-            name=name_in_print(str(field["image"])),
+            name=name_in_print(str(field["image"]), language),
             sha256=str(field["sha256"]),
             width=int(field["width"]),
             height=int(field["height"]),
@@ -214,7 +319,7 @@ def _field_rows(fields: pd.DataFrame, refused: pd.DataFrame) -> tuple[FieldRow, 
     ]
     rows += [
         FieldRow(
-            name=name_in_print(str(image["image"])),
+            name=name_in_print(str(image["image"]), language),
             sha256="",
             evaluable=False,
             rejected_because="could not be read whole",
@@ -224,15 +329,15 @@ def _field_rows(fields: pd.DataFrame, refused: pd.DataFrame) -> tuple[FieldRow, 
     return tuple(rows)
 
 
-def name_in_print(name: str) -> str:
+def name_in_print(name: str, language: Language = "en") -> str:
     """A file name as the fonts can set it; what they cannot is shown by its code point, since no one can retype it."""
-    settable = settable_characters()
+    settable = settable_characters(language)
     return "".join(c if ord(c) in settable and c.isprintable() else f"<{ord(c):04X}>" for c in name)
 
 
 def _flag(reason: str) -> str:
     """The words of a quality reason without its figures, which are in the table of images."""
-    return reason.partition(" (")[0]
+    return reason.partition(" (")[0].partition(":")[0]
 
 
 def performance_part(rows: list[dict[str, Any]], cohort: dict[str, Any], level: Any) -> Performance:
@@ -249,7 +354,7 @@ def performance_part(rows: list[dict[str, Any]], cohort: dict[str, Any], level: 
         ppv=estimate_part(row, "ppv"),
         npv=estimate_part(row, "npv"),
         patients=row["n_groups"] if row["unit"] == "patients" else None,
-        interval_method=intervals_in_words(row),
+        interval_method=intervals_in_words(row).replace("; AUROC: DeLong", ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""The case report: what the person at the microscope reads, on two pages at most."""
+"""The case report: what the person at the microscope reads, on two pages; a long list of fields follows on more."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from reports.parts import Fact, ModelFacts, Moment, Part, Performance, Probabili
 from reports.pictures import picture_for_page
 from reports.typesetting import DoesNotFit, typeset, write_pdf
 from reports.wording import short_name
+from reports.words import Language, words_of
 
 Call = Literal["positive", "negative", "indeterminate", "not evaluable"]
 
 _PAGE_1 = ((58.0, 260), (38.0, 200), (34.0, 130), (28.0, 90), (20.0, 50))
 """(most millimetres across a crop, most characters of a free text), from roomy to tight."""
 
-_PAGE_2 = ((60, 260), (60, 130), (45, 130), (30, 90), (15, 50))
-"""(most rows of the table, most characters of a free text), from roomy to tight."""
+_PAGE_2 = ((40, 260, 8), (40, 130, 6), (40, 90, 4), (20, 260, 8), (20, 130, 5), (20, 60, 3), (10, 50, 2))
+"""(most rows of the table, most characters of a free text, most limits), from roomy to tight."""
+
+MOST_ENTERED = 12
+"""Facts about a case that a page has room for."""
 
 VIRIDIS = (
     "#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725",
@@ -124,6 +128,9 @@ class HeatMap(Part):
     colours: tuple[str, ...] = VIRIDIS
     """Hex stops of the colour map, low to high, evenly spaced; the same map as in the overlays."""
 
+    faithfulness: str | None = None
+    """What was measured of how faithful such maps are to the network, in a sentence; None where nothing was."""
+
 
 class CaseScore(Part):
     """The score of the case on the scale of the operating point."""
@@ -140,8 +147,11 @@ class CaseScore(Part):
     high: Probability | None = None
     """Upper end of the interval drawn on the scale."""
 
-    interval: str = ""
-    """What the interval is: "range over the folds"; needed where `low` is given."""
+    drawn_again: Literal["fields and networks", "fields", "networks"] | None = None
+    """What the bootstrap behind the interval drew again; None where there is no interval."""
+
+    confidence: Probability = 0.95
+    """Share of the bootstrap's answers inside the interval."""
 
 
 class OperatingPoint(Part):
@@ -158,6 +168,9 @@ class OperatingPoint(Part):
 
     guarantee: str | None = None
     """What is guaranteed, in words; None where nothing is."""
+
+    unsure: tuple[Probability, Probability] | None = None
+    """Scores so near the threshold that the bundle refers them; None where it has no such rule."""
 
     overridden: bool = False
     """Whether the user replaced the bundle's threshold for this scoring; printed plainly."""
@@ -195,7 +208,7 @@ class CaseReport(Part):
     """The model's answer. "not evaluable" needs a reason; the others need a score."""
 
     not_evaluable_because: str | None = None
-    """Why the case cannot be evaluated, as a sentence."""
+    """Why the case cannot be evaluated, as a sentence beside the counts of its fields."""
 
     positive_means: str = "atypical or malignant-looking cells"
     """What "positive" stands for in this cohort: "Model call: positive for …"."""
@@ -215,8 +228,8 @@ class CaseReport(Part):
     refer_because: tuple[str, ...]
     """Why, or why not: at least one sentence."""
 
-    out_of_distribution: str | None = None
-    """Sentence with figures where the case as a whole looks unlike the development cohort; else None."""
+    out_of_distribution: bool = False
+    """Whether the case as a whole looks unlike the development cohort."""
 
     case_rule: str
     """How field scores become the case score, in words."""
@@ -236,7 +249,7 @@ class CaseReport(Part):
     performance: tuple[Performance, ...]
     """Performance at this threshold: by case first, by field where known; at most one for each level."""
 
-    entered: tuple[Fact, ...] = ()
+    entered: tuple[Fact, ...] = Field(default=(), max_length=MOST_ENTERED)
     """What a person typed about the case: pass, stain, magnification, note; marked as entered."""
 
     model: ModelFacts
@@ -253,9 +266,6 @@ class CaseReport(Part):
 
     limits: tuple[str, ...] = ()
     """Limits and unsuitable uses, each a sentence."""
-
-    full_table: str = "images.csv"
-    """Where the whole table of fields is, for cases with more fields than the page holds."""
 
     @model_validator(mode="after")
     def _consistent(self) -> CaseReport:
@@ -291,13 +301,24 @@ class CaseReport(Part):
         """Fields that did not go into the case."""
         return len(self.fields) - self.evaluable_fields
 
+    @property
+    def unreadable_fields(self) -> int:
+        """Files that could not be read."""
+        return sum(not row.sha256 for row in self.fields)
 
-def write_case_report(report: CaseReport, out: Path) -> Path:
-    """Set the report as a PDF (PDF/A-2a, PDF/UA-1) of two pages at most.
+    @property
+    def unlike_fields(self) -> int:
+        """Evaluable fields that look unlike the development cohort."""
+        return sum(row.evaluable and row.out_of_distribution for row in self.fields)
+
+
+def write_case_report(report: CaseReport, out: Path, *, language: Language = "en") -> Path:
+    """Set the report as a PDF (PDF/A-2a, PDF/UA-1): two pages, and more only for the list of many fields.
 
     Args:
         report: what the pages say.
         out: the PDF to write; an existing one is replaced, whole or not at all.
+        language: of all words that are not data.
 
     Returns:
         `out`.
@@ -305,6 +326,7 @@ def write_case_report(report: CaseReport, out: Path) -> Path:
     Raises:
         InvalidInput: if a text holds a character that the fonts cannot set, naming field and character, or
             an image is missing or cannot be read.
+        MissingResource: if there is no font for the language.
     """
     files = {}
     # One field alone is shown larger; see the widths in case.typ.
@@ -317,10 +339,11 @@ def write_case_report(report: CaseReport, out: Path) -> Path:
         what = f"the rejected field {shown.name}"
         files[f"rejected-{index}.jpg"] = picture_for_page(shown.picture, what=what, width_mm=41.5)
     tight = {1: 0, 2: 0}
+    words = words_of(language)
     while tight[1] < len(_PAGE_1) and tight[2] < len(_PAGE_2):
-        data = view(report, page_1=_PAGE_1[tight[1]], page_2=_PAGE_2[tight[2]])
+        data = view(report, words, page_1=_PAGE_1[tight[1]], page_2=_PAGE_2[tight[2]])
         try:
-            pdf = typeset("case.typ", data, files=files, created=report.created, source=report)
+            pdf = typeset("case.typ", data, files=files, created=report.created, source=report, language=language)
         except DoesNotFit as error:
             tight[error.page] += 1
             continue

@@ -20,7 +20,8 @@ from pydantic import BaseModel
 
 from msht.errors import InvalidInput
 from msht.files import atomic_path
-from reports.fonts import document_fonts, settable_characters
+from reports.fonts import document_fonts, settable_characters, text_settings
+from reports.words import Language
 
 TEMPLATES = Path(__file__).parent
 STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]
@@ -52,6 +53,7 @@ def typeset(
     files: Mapping[str, bytes],
     created: datetime,
     source: BaseModel,
+    language: Language = "en",
 ) -> bytes:
     """Set a document.
 
@@ -61,12 +63,14 @@ def typeset(
         files: further files for the template (pictures), by the name under which `data` speaks of them.
         created: time stamp of the document, with its zone.
         source: the report behind `data`, searched for the field of a character that cannot be set.
+        language: of the document; decides its fonts.
 
     Returns:
         The PDF.
 
     Raises:
         InvalidInput: if a text of `source` cannot be set.
+        MissingResource: if there is no font for the language.
         DoesNotFit: if the template says so.
     """
     check_settable(source)
@@ -75,6 +79,7 @@ def typeset(
     parts = {
         "main.typ": (TEMPLATES / template).read_bytes(),
         "theme.typ": (TEMPLATES / "theme.typ").read_bytes(),
+        "settings.json": json.dumps(text_settings(language)).encode(),
         "data.json": json.dumps(data, ensure_ascii=False, allow_nan=False).encode(),
         **files,
     }
@@ -86,7 +91,7 @@ def typeset(
             pdf = typst.compile(
                 f"{folder}/main.typ",
                 root=folder,
-                font_paths=document_fonts(),
+                font_paths=document_fonts(language),
                 pdf_standards=STANDARDS,
                 timestamp=created.astimezone(timezone(offset)),
             )
@@ -98,7 +103,7 @@ def typeset(
         if matched is None:
             raise
         text = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), matched["text"])
-        raise _cannot_set(text, source) from error
+        raise _cannot_set(text, source, language) from error
     assert isinstance(pdf, bytes)
     return pdf
 
@@ -139,21 +144,24 @@ def strings_of(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
             yield from strings_of(item, f"{where}[{index}]")
 
 
-def _cannot_set(text: str, source: BaseModel) -> InvalidInput:
+def _cannot_set(text: str, source: BaseModel, language: Language) -> InvalidInput:
     # Typst names a run of text; the fonts tell which of its characters is the one they lack.
-    known = settable_characters()
+    known = settable_characters(language)
     suspects = [character for character in text if ord(character) not in known] or list(text)
     for where, candidate in strings_of(source):
         for character in suspects:
             if character in candidate:
-                return _refuse(where, character, "not in the fonts of the report")
+                chinese = language == "en" and unicodedata.name(character, "").startswith("CJK")
+                return _refuse(where, character, "not in the fonts of the report", chinese=chinese)
     raise RuntimeError(f"the template itself holds text that cannot be set: {text!r}")
 
 
-def _refuse(where: str, character: str, why: str) -> InvalidInput:
+def _refuse(where: str, character: str, why: str, *, chinese: bool = False) -> InvalidInput:
     name = unicodedata.name(character, "unnamed")
     shown = f"'{character}' " if character.isprintable() else ""
     return InvalidInput(
         f"{where}: the character {shown}(U+{ord(character):04X}, {name}) cannot be set: it is {why}.",
-        "Replace it there and write the report again.",
+        "Write the report with --language zh, or replace it there."
+        if chinese
+        else "Replace it there and write the report again.",
     )

@@ -7,18 +7,26 @@ import unicodedata
 from datetime import datetime
 
 from reports.parts import Estimate
+from reports.words import Words, words_of
 
 NO_BREAK = "\u00a0"
 MISSING = "–"
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _STATED_NUMBER = re.compile(r"\bn = (?=\d)")
 _LONG_RUN = re.compile(r"\S{25,}")
 
 
-def moment(time: datetime) -> str:
-    """Date, time and zone: "21 Nov 2026, 14:05 (UTC+01:00)"."""
+def moment(time: datetime, words: Words | None = None) -> str:
+    """Date, time and zone, in English unless other words are given: "21 Nov 2026, 14:05 (UTC+01:00)"."""
+    words = words or words_of("en")
     zone = time.strftime("%z")
-    return f"{time.day} {_MONTHS[time.month - 1]} {time.year}, {time:%H:%M} (UTC{zone[:3]}:{zone[3:5]})"
+    return words.say(
+        "date",
+        day=str(time.day),
+        month=words[f"month_{time.month}"],
+        year=str(time.year),
+        clock=f"{time:%H:%M}",
+        zone=f"{zone[:3]}:{zone[3:5]}",
+    )
 
 
 def decimal(value: float | None, digits: int = 2, *, signed: bool = False) -> str:
@@ -44,18 +52,32 @@ def score(value: float | None, beside: float | None = None) -> str:
     return f"{value:.2f}"
 
 
-def percent(value: float | None, digits: int = 0) -> str:
+def percent(value: float | None, digits: int = 0, words: Words | None = None) -> str:
     """A proportion in per cent; a dash where it is undefined."""
-    return MISSING if value is None else f"{100 * value:.{digits}f}{NO_BREAK}%"
+    words = words or words_of("en")
+    return MISSING if value is None else words.say("percent", value=f"{100 * value:.{digits}f}")
 
 
-def percent_interval(estimate: Estimate) -> str:
+def percent_interval(estimate: Estimate, words: Words | None = None) -> str:
     """A proportion in per cent with its interval: "93.4 % (88.1 to 96.5)"."""
+    words = words or words_of("en")
+    value, interval = percent_and_interval(estimate, words)
+    return words.say("with_interval", value=value, interval=interval) if interval else value
+
+
+def percent_and_interval(estimate: Estimate, words: Words) -> tuple[str, str]:
+    """A proportion in per cent, and its interval; the latter empty where there is none."""
     if estimate.value is None:
-        return "not defined"
+        return words["undefined"], ""
+    value = percent(estimate.value, 1, words)
     if estimate.low is None or estimate.high is None:
-        return percent(estimate.value, 1)
-    return f"{percent(estimate.value, 1)} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+        return value, ""
+    return value, words.say("interval", low=f"{100 * estimate.low:.1f}", high=f"{100 * estimate.high:.1f}")
+
+
+def whole(number: int, words: Words) -> str:
+    """A whole number as the language groups its digits."""
+    return f"{number:,}".replace(",", words["thousands"])
 
 
 def decimal_interval(estimate: Estimate, digits: int = 3) -> str:
@@ -78,14 +100,15 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}".replace(" ", NO_BREAK, 1)
 
 
-def one_line(text: str, limit: int) -> str:
+def one_line(text: str, limit: int, words: Words | None = None) -> str:
     """Any text as one breakable run of at most `limit` characters; what is left out is said.
 
     White space is folded, and a run of more than 24 characters without a space may break inside.
     """
     folded = _STATED_NUMBER.sub(f"n{NO_BREAK}={NO_BREAK}", " ".join(text.split()))
     if len(folded) > limit:
-        folded = f"{folded[:limit].rstrip()} … [shortened; {len(folded):,} characters]"
+        words = words or words_of("en")
+        folded = f"{folded[:limit].rstrip()} … {words.say('shortened', length=whole(len(folded), words))}"
     return _LONG_RUN.sub(lambda run: _breakable(run[0]), folded)
 
 

@@ -1,121 +1,111 @@
-"""Every fixed string of the case report, in one table per language.
+"""Every string of the case report, from one table per language beside this file.
 
-The template prints these by name; sentences with figures in them are made in `case_view` from the same table.
+Two kinds of strings are kept: those that a page says, by name, and those that the program stores in English in
+scores and bundles (reasons, rules, quality flags), which are recognised and said in the language of the report.
 """
 
 from __future__ import annotations
 
+import functools
+import re
+import string
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
-Language = Literal["en"]
+import yaml
 
-CASE: dict[Language, dict[str, str]] = {
-    "en": {
-        "title": "Case report",
-        "subtitle": "Cytology image model, rapid on-site evaluation",
-        "not_a_diagnosis": "Decision support, not a diagnosis",
-        "band_note": "To be read by a cytopathologist together with the smear.",
-        "report": "Report",
-        "case": "Case, as entered",
-        "time": "Time",
-        "attention": "Note",
-        "page": "page",
-        "of": "of",
-        "yes": "Yes",
-        "no": "No",
-        "evaluable_heading": "Can the case be evaluated?",
-        "evaluable_answer": "Evaluable",
-        "not_evaluable_answer": "Not evaluable",
-        "call_heading": "Model call",
-        "no_call_heading": "Why there is no model call",
-        "positive": "Positive",
-        "negative": "Negative",
-        "indeterminate": "Indeterminate",
-        "not_evaluable": "No call",
-        "positive_line": "Positive for {means} at the operating point",
-        "negative_line": "Negative: below the operating point for {means}",
-        "indeterminate_line": "Indeterminate: the score does not tell positive from negative",
-        "not_evaluable_line": "Not evaluable: the model gives no call",
-        "negative_caveat": "A negative call does not exclude malignancy.",
-        "score_caveat": "The score is the model's, calibrated on its development cohort; it is not this "
-        "patient's risk.",
-        "unlike": "Unlike the development cohort",
-        "unlike_caveat": "The call was made outside what the model knows; nothing should rest on it.",
-        "for_the_record": "Model call, for the record:",
-        "scale_negative": "negative",
-        "scale_positive": "positive",
-        "scale_zone": "indeterminate",
-        "scale_axis": "Calibrated case score",
-        "zone_note": "Hatched: indeterminate, {low} to {high}.",
-        "refer_heading": "Refer?",
-        "refer_yes": "Refer to a cytopathologist",
-        "refer_no": "No referral asked for by the model",
-        "deciding_heading": "Fields that weighed most",
-        "order_stacked": "Above: as the model saw it; below: the same with the heat map.",
-        "order_wide": "Left: as the model saw it; right: the same with the heat map.",
-        "scale_unknown": "scale unknown",
-        "map_caveat": "The map shows where the network's evidence lies, not that it is right: a heat map "
-        "is no proof of malignant cells, and cells outside it can matter.",
-        "same_scale": "One scale for all fields of this case.",
-        "performance_heading": "How well the model does at this threshold",
-        "by_case": "By case",
-        "by_field": "By field",
-        "reference_positive": "Reference positive",
-        "reference_negative": "Reference negative",
-        "called_positive": "Called positive",
-        "called_negative": "Called negative",
-        "sensitivity": "Sensitivity",
-        "specificity": "Specificity",
-        "ppv": "PPV",
-        "npv": "NPV",
-        "no_performance": "No performance figures are kept in this bundle: treat the call as unvalidated.",
-        "rejections_heading": "What was wrong with the fields",
-        "rejected_heading": "Rejected fields",
-        "reason": "Reason",
-        "fields": "Fields",
-        "rejections_note": "Whether to photograph again or to make another pass is for the person at the "
-        "microscope to decide; the quality gate looks at the photograph and knows nothing of "
-        "the adequacy of the specimen.",
-        "table_heading": "All fields",
-        "field": "Field",
-        "digest": "Digest",
-        "size": "Size, px",
-        "orientation": "Turned",
-        "quality": "Quality",
-        "evaluable": "Used",
-        "logit": "Raw",
-        "probability": "Score",
-        "spread": "Spread",
-        "unlike_column": "Unlike",
-        "call": "Call",
-        "table_note": "Digest: first digits of SHA-256. Turned: orientation applied on reading. Used: went "
-        "into the case. Raw: mean logit over the networks, before calibration. Score: calibrated. Spread: "
-        "standard deviation of the calibrated score over the networks. Unlike: looks unlike the development "
-        "cohort.",
-        "rule_heading": "Case rule and threshold",
-        "entered_heading": "As entered",
-        "entered_note": "Typed by a user, not checked by the program.",
-        "entered_none": "Nothing was entered about the case.",
-        "model_heading": "Model and data",
-        "limits_heading": "Limits and unsuitable uses",
-        "human_heading": "Assessment by the cytopathologist",
-        "human_adequacy": "Adequacy of the specimen",
-        "human_adequate": "adequate",
-        "human_limited": "limited",
-        "human_inadequate": "inadequate",
-        "human_category": "Diagnostic category",
-        "human_model": "Model call",
-        "human_agree": "agree",
-        "human_override": "override, because",
-        "human_name": "Name",
-        "human_signature": "Signature",
-        "human_date": "Date",
-    }
-}
-
-FIXED_LIMITS = (
-    "Not for use without the smear: the model sees photographs of single fields, not the specimen.",
-    "Says nothing of specimen adequacy, of lesion type or grade, and gives no diagnostic category.",
-    "Scores hold for smears, stains and cameras like those of the development cohort.",
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+SECTIONS = ("number", "page", "said", "index", "stored")
+NUMBERS = frozenset(
+    {"cases", "confidence", "count", "degrees", "error", "folds", "images", "n", "needed", "negative", "number"}
+    | {"patients", "positive", "share", "size", "target", "times"}
 )
-"""Limits that hold for every model of this kind, printed before those of the bundle."""
+"""Placeholders of stored sentences that only a number can fill; the others take any words."""
+
+_NUMBER = r"[0-9][0-9,.]*\s?%?"
+_SENTENCE_END = re.compile(r"(?<=\.)\s+")
+_PARTS = string.Formatter()
+
+
+class Words:
+    """The strings of one language.
+
+    Args:
+        language: of the report.
+        tables: the sections of its file, each a table from name to string.
+        stored: the section `stored` of the English file, by which stored text is recognised.
+    """
+
+    def __init__(self, language: Language, tables: Mapping[str, Mapping[str, str]], stored: Mapping[str, str]) -> None:
+        self.language = language
+        self.tables = tables
+        self._stored = {text: name for name, text in stored.items() if not placeholders(text)}
+        self._patterns = [(name, _pattern(text)) for name, text in stored.items() if placeholders(text)]
+
+    def __getitem__(self, name: str) -> str:
+        """A string without placeholders of the sections `page` or `number`."""
+        return self.tables["page"][name] if name in self.tables["page"] else self.tables["number"][name]
+
+    def say(self, name: str, /, **values: str) -> str:
+        """A sentence of the section `said` or `number`, filled in."""
+        template = self.tables["said"][name] if name in self.tables["said"] else self.tables["number"][name]
+        return template.format(**values)
+
+    def stored(self, text: str) -> str:
+        """Say in this language what the program stored in English; what it did not write stays as it is."""
+        if self.language == "en":
+            return text
+        whole = self._recognised(text)
+        if whole is not None:
+            return whole
+        pieces = _SENTENCE_END.split(text)
+        if len(pieces) == 1:
+            return text
+        return self["gap"].join(self._recognised(piece) or f"{piece} " for piece in pieces).rstrip()
+
+    def join(self, *sentences: str) -> str:
+        """Sentences one after another, without the empty ones."""
+        return self["gap"].join(sentence for sentence in sentences if sentence)
+
+    def _recognised(self, text: str) -> str | None:
+        folded = " ".join(text.split())
+        if folded in self._stored:
+            return self.tables["stored"][self._stored[folded]]
+        for name, pattern in self._patterns:
+            match = pattern.fullmatch(folded)
+            if match is not None:
+                values = {key: self.stored(value) for key, value in match.groupdict().items()}
+                return self.tables["stored"][name].format(**values)
+        return None
+
+
+@functools.cache
+def words_of(language: Language) -> Words:
+    """The strings of a language, read once in a process."""
+    return Words(language, _read(language), _read("en")["stored"])
+
+
+def placeholders(text: str) -> frozenset[str]:
+    """Names in curly brackets."""
+    return frozenset(name for _, name, _, _ in _PARTS.parse(text) if name is not None)
+
+
+@functools.cache
+def _read(language: Language) -> dict[str, dict[str, str]]:
+    text = (Path(__file__).parent / f"language_{language}.yaml").read_text(encoding="utf-8")
+    tables = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    assert tuple(tables) == SECTIONS, f"language_{language}.yaml has the sections {tuple(tables)}"
+    return {
+        section: {str(name): str(value).strip("\n") for name, value in tables[section].items()} for section in tables
+    }
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    pieces = []
+    for literal, name, _, _ in _PARTS.parse(template):
+        pieces.append(re.escape(literal))
+        if name is not None:
+            pieces.append(f"(?P<{name}>{_NUMBER if name in NUMBERS else '.+'})")
+    return re.compile("".join(pieces))

@@ -1,0 +1,45 @@
+"""Pictures of the fields that did not pass, kept beside the maps of a case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from msht.errors import InvalidInput
+from msht.images.reading import read_image
+from pipelines.explain import write_picture
+from pipelines.inputs import file_name_for
+
+MOST = 4
+EDGE = 480
+"""Longest edge in px: sharp at the size a page shows them."""
+
+
+def rejected_pictures(scores: Path, case: str, fields: pd.DataFrame) -> list[tuple[str, Path]]:
+    """Name and small picture of the first readable fields that did not pass, made unless they are there.
+
+    A photograph that was moved away since has no picture; the report does without.
+
+    Raises:
+        InvalidInput: if a photograph changed since it was scored.
+    """
+    folder = scores / "maps" / file_name_for(case)
+    shown = []
+    for row in fields[~fields["evaluable"].astype(bool)].head(MOST).itertuples() if len(fields) else ():
+        target = folder / f"rejected-{str(row.sha256)[:16]}.jpg"
+        source = Path(str(row.path))
+        if not target.is_file():
+            if not source.is_file():
+                continue
+            image = read_image(source)
+            if image.record.sha256 != row.sha256:
+                raise InvalidInput(f"{source} changed since it was scored.", "Score it again.")
+            factor = min(1.0, EDGE / max(image.pixels.shape[:2]))
+            height, width = (max(1, round(edge * factor)) for edge in image.pixels.shape[:2])
+            small = cv2.resize(image.pixels, (width, height), interpolation=cv2.INTER_AREA)
+            write_picture(target, np.asarray(small, dtype=np.uint8))
+        shown.append((str(row.image), target))
+    return shown
