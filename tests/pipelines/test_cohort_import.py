@@ -1,0 +1,422 @@
+"""Import: what a researcher's disk and spreadsheet are really like."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import unicodedata
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from openpyxl import Workbook
+from PIL import Image
+
+from msht.cohort.manifest import read_manifest
+from msht.errors import InvalidInput
+from pipelines.cohort import Imported, import_cohort, split_cohort
+from pipelines.cohort_sources import Skipped, find_images, split_pattern
+
+
+def draw(root: Path, *names: str) -> None:
+    """Images that differ from each other, at these places."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shade = zlib.crc32(name.encode())
+        Image.new("RGB", (3, 2), (shade % 256, shade // 256 % 256, shade // 65536 % 256)).save(path, format="PNG")
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    """Two classes of three fields each, in folders."""
+    root = tmp_path / "fields"
+    draw(root, *(f"{label}/P{n}_{label}.png" for label in ("benign", "malignant") for n in range(3)))
+    return root
+
+
+def rows(root: Path) -> list[dict[str, str]]:
+    return [
+        {"file": p.relative_to(root).as_posix(), "label": p.parent.name, "who": p.name[:2]}
+        for p in sorted(root.rglob("*.png"))
+    ]
+
+
+def images(result: Imported) -> list[str]:
+    return sorted(result.manifest.frame["image"])
+
+
+def imported(source: Path, out: Path, **settings: Any) -> Imported:
+    return import_cohort(source, out=out / "m.csv", **settings)
+
+
+def refused(source: Path, out: Path, words: str, **settings: Any) -> InvalidInput:
+    with pytest.raises(InvalidInput, match=words) as caught:
+        imported(source, out, **settings)
+    assert caught.value.mend
+    assert not (out / "m.csv").exists()
+    return caught.value
+
+
+def test_images_are_found_at_any_depth_and_with_endings_in_any_case(tmp_path: Path) -> None:
+    draw(tmp_path / "f", "a/1.PNG", "a/deep/er/2.Jpg", "b/3.TIFF", "b/4.jpeg")
+    result = imported(tmp_path / "f", tmp_path)
+    assert images(result) == ["a/1.PNG", "a/deep/er/2.Jpg", "b/3.TIFF", "b/4.jpeg"]
+    assert list(result.manifest.frame["label"]) == ["a", "a", "b", "b"]
+
+
+def test_everything_left_out_is_counted_with_its_reason_and_an_example(fields: Path, tmp_path: Path) -> None:
+    (fields / "benign" / "notes.txt").touch()
+    (fields / "benign" / "Thumbs.db").touch()
+    (fields / "no ending").touch()
+    draw(fields, "benign/._P0.png", ".cache/x.png", "__MACOSX/benign/y.png")
+    result = imported(fields, tmp_path)
+    assert result.skipped == {
+        "not an image (.txt)": 1,
+        "not an image (.db)": 1,
+        "not an image (no ending)": 1,
+        "hidden": 3,
+    }
+    assert result.examples["not an image (.txt)"] == "benign/notes.txt"
+    assert json.loads((tmp_path / "m.json").read_text())["skipped"] == result.skipped
+    assert len(images(result)) == 6
+
+
+def test_links_are_followed_inside_the_folder_only(fields: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "elsewhere", "secret.png")
+    draw(fields, "benign/store/new.png")
+    (fields / "atypical").mkdir()
+    (fields / "atypical" / "link.png").symlink_to(fields / "benign" / "P0_benign.png")
+    (fields / "malignant" / "out.png").symlink_to(tmp_path / "elsewhere" / "secret.png")
+    (fields / "malignant" / "outside").symlink_to(tmp_path / "elsewhere")
+    (fields / "malignant" / "gone.png").symlink_to(fields / "nowhere.png")
+    (fields / "benign" / "store" / "up").symlink_to(fields / "benign")
+    result = imported(fields, tmp_path)
+    assert result.skipped == {
+        "a link to an image that is listed": 1,
+        "a link out of the folder": 2,
+        "a link to nothing": 1,
+        "a link back to a folder it lies in": 1,
+    }
+    assert "secret" not in (tmp_path / "m.csv").read_text()
+
+
+def test_a_class_folder_that_is_a_link_inside_the_root_is_followed(tmp_path: Path) -> None:
+    draw(tmp_path / "f", ".store/2021/a.png", "negative/b.png")
+    (tmp_path / "f" / "positive").symlink_to(tmp_path / "f" / ".store" / "2021")
+    assert images(imported(tmp_path / "f", tmp_path)) == ["negative/b.png", "positive/a.png"]
+
+
+def test_an_image_outside_any_class_folder_is_refused(fields: Path, tmp_path: Path) -> None:
+    draw(fields, "loose.png")
+    refused(fields, tmp_path, r"'loose\.png' lies in no class folder .* \(1 such images\)")
+
+
+def test_folders_named_train_and_test_are_not_taken_for_classes(tmp_path: Path) -> None:
+    draw(tmp_path / "f", "train/benign/a.png", "train/malignant/b.png", "test/benign/c.png", "Val/malignant/d.png")
+    error = refused(tmp_path / "f", tmp_path, "say what images are for, not what they show")
+    assert "--label-from '^[^/]+/([^/]+)/'" in error.mend
+    result = imported(tmp_path / "f", tmp_path, patterns={"label": "^[^/]+/([^/]+)/"})
+    assert list(result.manifest.frame["label"]) == ["malignant", "benign", "benign", "malignant"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**/*.png", ["a/x.png", "b/deep/y.png", "b/z.png"]),
+        ("*/*.png", ["a/x.png", "b/z.png"]),
+        ("**/*.JPG", ["a/w.jpg"]),
+        ("b/**", ["b/deep/y.png", "b/z.png"]),
+        ("**/[xy].png", ["a/x.png", "b/deep/y.png"]),
+        ("**/[!xy].png", ["b/z.png"]),
+        ("?/?.png", ["a/x.png", "b/z.png"]),
+    ],
+)
+def test_a_pattern_finds_what_it_says(tmp_path: Path, pattern: str, expected: list[str]) -> None:
+    draw(tmp_path / "f", "a/x.png", "a/w.jpg", "b/deep/y.png", "b/z.png")
+    root, rest = split_pattern(tmp_path / "f" / pattern)
+    assert [
+        (root / name).relative_to(tmp_path / "f").as_posix() for name in find_images(root, rest, Skipped())
+    ] == expected
+
+
+def test_the_label_comes_from_the_name_where_a_pattern_says_so(tmp_path: Path) -> None:
+    draw(tmp_path / "f", "1/P1_neg.png", "2/P2_pos.png")
+    result = imported(
+        tmp_path / "f" / "**" / "*.png",
+        tmp_path,
+        patterns={"label": r"_(neg|pos)\.", "patient_id": r"^(P\d)", "site": "^([^/]+)/"},
+        labels=["neg=negative", "pos=positive"],
+    )
+    assert result.manifest.frame.to_dict("records") == [
+        {"image": "1/P1_neg.png", "label": "negative", "patient_id": "P1", "site": "1", "class": "neg"},
+        {"image": "2/P2_pos.png", "label": "positive", "patient_id": "P2", "site": "2", "class": "pos"},
+    ]
+
+
+def test_a_pattern_that_fits_nothing_says_so(fields: Path, tmp_path: Path) -> None:
+    refused(fields / "**" / "*.tif", tmp_path, "No image fits the pattern")
+    refused(tmp_path / "nowhere" / "*.png", tmp_path, "is no folder")
+
+
+def test_an_expression_that_fits_some_files_is_said_with_one_that_does_and_one_that_does_not(
+    fields: Path, tmp_path: Path
+) -> None:
+    words = r"--patient-from '\^\(P\[01\]\)_' finds nothing in 'P2_benign.png' \(2 of 6 files\), but fits 'P0_benign"
+    refused(fields, tmp_path, words, patterns={"patient_id": "^(P[01])_"})
+    refused(fields, tmp_path, "finds an empty text in 'P0_benign", patterns={"patient_id": "(x?)"})
+
+
+def test_a_table_tells_about_the_files_of_a_folder_by_name(fields: Path, tmp_path: Path) -> None:
+    table = [{"file": Path(row["file"]).name, "who": row["who"]} for row in rows(fields)]
+    pd.DataFrame([*table[:-1], {"file": "gone.png", "who": "P9"}]).to_csv(tmp_path / "t.csv", index=False)
+    result = imported(fields, tmp_path, table=tmp_path / "t.csv", columns={"patient_id": "who"})
+    assert result.counts == {"images": 5, "benign": 3, "malignant": 2, "patients": 3}
+    assert result.skipped == {"a row of t.csv without a file": 1, "not in t.csv": 1}
+    assert result.examples["not in t.csv"] == "malignant/P2_malignant.png"
+
+
+def test_a_name_in_a_table_that_fits_two_files_is_refused(tmp_path: Path) -> None:
+    draw(tmp_path / "f", "a/1.png", "b/1.png")
+    (tmp_path / "t.csv").write_text("image\n1.png\n")
+    refused(tmp_path / "f", tmp_path, r"row 2: '1\.png' fits 2 files", table=tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("image\nq.png\n")
+    refused(tmp_path / "f", tmp_path, "None of the 2 images has a row", table=tmp_path / "t.csv")
+
+
+def written(path: Path, table: list[dict[str, str]]) -> Path:
+    frame = pd.DataFrame(table)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    elif path.suffix == ".xlsx":
+        book = Workbook()
+        assert book.active is not None
+        for row in [list(frame.columns), *frame.to_numpy().tolist()]:
+            book.active.append(row)
+        book.save(path)
+    else:
+        frame.to_csv(path, sep="\t" if path.suffix == ".tsv" else ",", index=False)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".xlsx"])
+def test_every_kind_of_table_gives_the_same_manifest(fields: Path, tmp_path: Path, ending: str) -> None:
+    table = written(tmp_path / f"t{ending}", rows(fields))
+    result = imported(table, tmp_path, images=fields, columns={"patient_id": "who"}, positive=["malignant"])
+    assert result.counts == {"images": 6, "negative": 3, "positive": 3, "patients": 3}
+    assert list(result.manifest.frame.columns) == ["image", "label", "patient_id", "class"]
+    assert (ending == ".xlsx") == any("Sheet" in note for note in result.notes)
+
+
+def test_every_known_column_can_be_named(fields: Path, tmp_path: Path) -> None:
+    names = {"image": "a", "label": "b", "patient_id": "c", "case_id": "d", "slide_id": "e"}
+    names |= {"site": "f", "stain": "g", "magnification": "h"}
+    table = [
+        {"a": r["file"], "b": r["label"], "c": r["who"], "d": r["who"] + "c", "e": r["who"] + "s", "f": "x", "g": "DQ"}
+        | {"h": "40x", "other": "y", "more": "z"}
+        for r in rows(fields)
+    ]
+    source = written(tmp_path / "t.csv", table)
+    result = imported(source, tmp_path, images=fields, columns=names)
+    assert list(result.manifest.frame.columns) == [*names, "other", "more"]
+    result = imported(source, tmp_path, images=fields, columns=names, keep=["more"])
+    assert list(result.manifest.frame.columns) == [*names, "more"]
+    refused_keep = pytest.raises(InvalidInput, match=r"no column 'x' \(--keep\)")
+    with refused_keep:
+        imported(source, tmp_path, images=fields, columns=names, keep=["x"])
+
+
+def test_columns_are_guessed_whatever_their_capitals_and_spaces(fields: Path, tmp_path: Path) -> None:
+    table = [{"File Name": r["file"], "LABEL": r["label"], "Patient ID": r["who"]} for r in rows(fields)]
+    result = imported(written(tmp_path / "t.csv", table), tmp_path, images=fields)
+    assert list(result.manifest.frame.columns) == ["image", "label", "patient_id"]
+
+
+def test_a_column_that_is_not_the_one_chosen_is_kept_under_another_name(fields: Path, tmp_path: Path) -> None:
+    table = [{**r, "diagnosis": r["label"], "label": "seen"} for r in rows(fields)]
+    result = imported(written(tmp_path / "t.csv", table), tmp_path, images=fields, columns={"label": "diagnosis"})
+    assert set(result.manifest.frame["label_in_table"]) == {"seen"}
+    assert any("'label_in_table'" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"columns": {"label": "file", "image": "file"}}, "named for image and for label"),
+        ({"columns": {"patient_id": "who"}, "patterns": {"patient_id": "(P.)"}}, "both say the patient_id"),
+        ({"table": Path("t.csv")}, "--table is for a folder"),
+        ({"sheet": "one"}, "--sheet is for Excel"),
+    ],
+)
+def test_options_that_contradict_are_refused(
+    fields: Path, tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    refused(written(tmp_path / "t.csv", rows(fields)), tmp_path, words, images=fields, **settings)
+
+
+def changed(table: list[dict[str, str]], *changes: dict[str, Any] | None) -> list[dict[str, str]]:
+    return [{**row, **(change or {})} for row, change in zip(table, [*changes, *[None] * len(table)], strict=False)]
+
+
+def as_windows(names: Iterable[str]) -> list[str]:
+    return [name.replace("/", "\\") for name in names]
+
+
+def test_windows_separators_and_whole_paths_find_their_files(fields: Path, tmp_path: Path) -> None:
+    table = rows(fields)
+    expected = sorted(row["file"] for row in table)
+    for row, name in zip(table, as_windows(row["file"] for row in table), strict=True):
+        row["file"] = name
+    table[-1]["file"] = str(fields / expected[-1])
+    result = imported(written(tmp_path / "t.csv", table), tmp_path, images=fields)
+    assert images(result) == expected
+    assert any("backslashes" in note for note in result.notes)
+    assert any("in full" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
+def test_accents_composed_in_either_way_find_their_file(tmp_path: Path, on_disk: Any, in_table: Any) -> None:
+    names = ["zürich/Müller né.png", "zürich/b ø.png"]
+    draw(tmp_path / "f", *(unicodedata.normalize(on_disk, name) for name in names))
+    table = [
+        {
+            "image": unicodedata.normalize(in_table, name),
+            "label": label,
+            "patient": unicodedata.normalize(form, "Müller"),
+        }
+        for name, label, form in zip(names, ("negative", "positive"), ("NFC", "NFD"), strict=True)
+    ]
+    result = imported(written(tmp_path / "t.csv", table), tmp_path, images=tmp_path / "f")
+    assert all((tmp_path / "f" / image).is_file() for image in images(result))
+    assert result.counts["patients"] == 1  # one name, however it is composed
+
+
+def test_names_as_long_as_a_disk_allows_and_with_spaces_are_kept(tmp_path: Path) -> None:
+    longest = "x" * 251 + ".png"
+    draw(tmp_path / "f", f"negative/{longest}", 'positive/a  b , "c" \';.png')
+    result = imported(tmp_path / "f", tmp_path)
+    assert images(result) == [f"negative/{longest}", 'positive/a  b , "c" \';.png']
+    assert sorted(pd.read_csv(tmp_path / "m.csv")["image"]) == images(result)
+
+
+def test_a_path_longer_than_any_disk_allows_is_one_sentence(fields: Path, tmp_path: Path) -> None:
+    table = written(tmp_path / "t.csv", changed(rows(fields), {"file": "y" * 5000 + ".png"}))
+    refused(table, tmp_path, "cannot be a file", images=fields)
+
+
+def test_the_same_row_again_is_left_out_and_another_of_the_same_image_refused(fields: Path, tmp_path: Path) -> None:
+    table = rows(fields)
+    result = imported(written(tmp_path / "t.csv", [*table, table[0], table[0]]), tmp_path, images=fields)
+    assert result.skipped == {"the same row again": 2}
+    (tmp_path / "m.csv").unlink()
+    other = {**table[0], "who": "P9"}
+    words = r"rows 2 and 8: 'benign/P0_benign\.png' is listed twice, with 'P0' and 'P9' in the column 'who'"
+    refused(written(tmp_path / "t.csv", [*table, other]), tmp_path, words, images=fields)
+
+
+def test_rows_without_label_or_of_other_files_are_left_out(fields: Path, tmp_path: Path) -> None:
+    (fields / "slide.svs").touch()
+    table = changed(rows(fields), {"label": None}, {"label": "  "})
+    table.append({"file": "slide.svs", "label": "benign", "who": "P1"})
+    result = imported(written(tmp_path / "t.csv", table), tmp_path, images=fields)
+    assert result.skipped == {"not an image (.svs)": 1, "no label": 2}
+    assert result.counts["images"] == 4
+
+
+def test_an_error_names_the_row_of_the_file_past_empty_and_dropped_rows(fields: Path, tmp_path: Path) -> None:
+    first, second, *others = [",".join(row.values()) for row in rows(fields)]
+    lines = ["file,label,who", "", first, first, second.replace(".png", "x.png"), *others]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    refused(tmp_path / "t.csv", tmp_path, r"t\.csv, row 5: there is no image", images=fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"file": None}, "row 2: the cell 'image' is empty"),
+        ({"file": "../secret.png"}, "leaves the folder"),
+        ({"file": "/etc/passwd.png"}, "leaves the folder"),
+        ({"file": "C:\\images\\a.png"}, "there is no image"),
+        ({"patient_id": "P\n1"}, "row 2: the cell 'patient_id' holds a line break"),
+        ({"patient_id": " "}, "row 2: the cell 'patient_id' is empty"),
+        ({"label": "Benign"}, "labels 'Benign' and 'benign', which differ only in capitals"),
+        ({"label": "be\x00nign"}, "null bytes"),
+    ],
+)
+def test_a_cell_that_cannot_be_used_is_named(fields: Path, tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    draw(tmp_path, "secret.png")
+    table = [{**row, "patient_id": row["who"]} for row in rows(fields)]
+    refused(written(tmp_path / "t.csv", changed(table, change)), tmp_path, words, images=fields)
+
+
+def test_an_id_that_a_spreadsheet_shows_otherwise_is_refused_by_row_and_column(fields: Path, tmp_path: Path) -> None:
+    book = Workbook()
+    assert book.active is not None
+    book.active.append(["image", "label", "patient_id"])
+    for row in rows(fields):
+        book.active.append([row["file"], row["label"], 7])
+    book.active["C3"].number_format = '#,##0.00 "EUR"'
+    book.save(tmp_path / "t.xlsx")
+    refused(tmp_path / "t.xlsx", tmp_path, r"t\.xlsx, row 3: the cell 'patient_id' cannot be read", images=fields)
+
+
+def test_classes_stay_as_they_are_unless_some_are_positive(tmp_path: Path) -> None:
+    draw(tmp_path / "f", *(f"{label}/{n}{label}.png" for label in ("NILM", "LSIL", "HSIL") for n in range(2)))
+    several = imported(tmp_path / "f", tmp_path)
+    assert several.manifest.classes == ("HSIL", "LSIL", "NILM")
+    assert several.counts == {"images": 6, "HSIL": 2, "LSIL": 2, "NILM": 2}
+    two = imported(tmp_path / "f", tmp_path, positive=["HSIL", "LSIL"])
+    assert two.manifest.classes == ("negative", "positive")
+    frame = two.manifest.frame
+    assert set(frame.loc[frame["label"] == "positive", "class"]) == {"HSIL", "LSIL"}
+    joined = imported(tmp_path / "f", tmp_path, labels=["LSIL=HSIL"])
+    assert joined.manifest.classes == ("HSIL", "NILM")
+
+
+def test_capitals_of_negative_and_positive_do_not_matter(tmp_path: Path) -> None:
+    draw(tmp_path / "f", "Negative/a.png", "POSITIVE/b.png")
+    result = imported(tmp_path / "f", tmp_path)
+    assert result.manifest.classes == ("negative", "positive")
+    assert set(result.manifest.frame["class"]) == {"Negative", "POSITIVE"}
+
+
+def test_training_on_several_classes_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    from pipelines.crossval import cross_validate
+
+    draw(tmp_path / "f", *(f"{label}/P{n}_{label}.png" for label in ("a", "b", "c") for n in range(8)))
+    imported(tmp_path / "f", tmp_path, patterns={"patient_id": "^(P.)_"})
+    split, described = split_cohort(tmp_path / "m.csv", out=tmp_path / "s.csv", folds=3)
+    assert described["classes"] == ["a", "b", "c"]
+    for part in [*described["counts_by_fold"].values(), described["counts"]["test"]]:
+        assert min(part[name] for name in split.classes) > 0
+    with pytest.raises(InvalidInput, match="classes a, b, c, but a recipe trains on negative and positive") as caught:
+        cross_validate(tmp_path / "s.csv", "demo", tmp_path / "run", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    assert "--positive" in caught.value.mend
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cell_that_begins_as_a_formula_is_kept_and_said(fields: Path, tmp_path: Path) -> None:
+    table = changed(rows(fields), {"who": "=cmd|' /C calc'!A0"}, {"who": "-12"})
+    result = imported(written(tmp_path / "t.csv", table), tmp_path, images=fields)
+    assert result.manifest.frame.loc[0, "who"] == "=cmd|' /C calc'!A0"
+    assert [note for note in result.notes if "formula" in note and "(1 such cells)" in note]
+
+
+def test_a_folder_that_cannot_be_read_is_one_sentence(fields: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    def refuse(path: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    refused(fields, tmp_path, "cannot be read")
+
+
+def test_the_manifest_can_move_with_its_images(fields: Path, tmp_path: Path) -> None:
+    imported(fields, tmp_path, patterns={"patient_id": "^(P.)_"}, positive=["malignant"])
+    (tmp_path / "moved").mkdir()
+    for name in ("m.csv", "m.json", "fields"):
+        shutil.move(str(tmp_path / name), str(tmp_path / "moved" / name))
+    assert read_manifest(tmp_path / "moved" / "m.csv").root == (tmp_path / "moved" / "fields").resolve()

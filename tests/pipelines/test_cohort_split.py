@@ -1,0 +1,227 @@
+"""Splits on disk: copies and near-duplicates stay on one side, and the description proves it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from msht.cohort.disjointness import NOT_SEARCHED
+from msht.cohort.manifest import build_manifest, read_manifest, write_manifest
+from msht.cohort.splits import Split, check_split, disjointness, disjointness_in_words, make_split, read_split
+from msht.errors import InvalidInput
+from pipelines.audit import AuditResult
+from pipelines.cohort import split_cohort
+
+AUDIT_DIGEST = "a" * 64
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Twenty patients of two sites with two images each, all files different."""
+    rows = []
+    for patient in range(20):
+        for field in range(2):
+            image = f"p{patient:02d}_{field}.png"
+            Image.new("RGB", (2, 2), (patient, field, 0)).save(tmp_path / image)
+            label = "positive" if patient % 2 else "negative"
+            rows.append({"image": image, "label": label, "patient_id": f"P{patient}", "site": "AB"[patient // 2 % 2]})
+    made = build_manifest(pd.DataFrame(rows, dtype="string"), tmp_path, source="t")
+    write_manifest(made, tmp_path / "m.csv")
+    return tmp_path / "m.csv"
+
+
+@pytest.fixture
+def audited(monkeypatch: pytest.MonkeyPatch, manifest: Path) -> Any:
+    """An audit that found these pairs."""
+
+    def found(*pairs: tuple[str, str], digest: str | None = None) -> Path:
+        result = AuditResult(
+            folder=manifest.parent / "audit",
+            manifest_digest=digest or read_manifest(manifest).digest,
+            digest=AUDIT_DIGEST,
+            pairs=pairs,
+        )
+        monkeypatch.setattr("pipelines.audit.read_audit", lambda folder: result)
+        return manifest.parent / "audit"
+
+    return found
+
+
+def side_of(split: Split) -> dict[str, str]:
+    return dict(
+        zip(split.frame["image"], split.frame["role"] + split.frame["fold"].astype("string").fillna(""), strict=True)
+    )
+
+
+def test_near_duplicates_stay_on_one_side_through_any_chain_of_patients(manifest: Path, audited: Any) -> None:
+    """Five patients in a row, each with a picture of the next: for every seed all ten images are on one side."""
+    chain = [(f"p{n:02d}_1.png", f"p{n + 1:02d}_0.png") for n in range(4)]
+    linked = [f"p{n:02d}_{field}.png" for n in range(5) for field in range(2)]
+    folder = audited(*chain)
+    apart = 0
+    for seed in range(3):
+        out = manifest.parent / f"s{seed}.csv"
+        split, described = split_cohort(manifest, out=out, audit=folder, folds=2, seed=seed)
+        assert len({side_of(split)[image] for image in linked}) == 1
+        assert set(described["disjointness"].values()) == {0}
+        assert described["duplicates"] == {"images": 8, "sets": 4, "sets_in_several_groups": 4}
+        assert described["audit_digest"] == AUDIT_DIGEST
+        free, _ = split_cohort(manifest, out=manifest.parent / "free.csv", folds=2, seed=seed)
+        apart += len({side_of(free)[image] for image in linked}) > 1
+    assert apart == 3  # without the audit they would have been torn apart
+
+
+def test_a_split_with_its_audit_reads_back_as_written_and_says_what_it_proves(manifest: Path, audited: Any) -> None:
+    folder = audited(("p00_0.png", "p03_0.png"))
+    split, described = split_cohort(manifest, out=manifest.parent / "s.csv", audit=folder, folds=3)
+    again = read_split(manifest.parent / "s.csv")
+    assert again.frame.equals(split.frame)
+    assert {**vars(again), "frame": None} == {**vars(split), "frame": None}
+    assert json.loads((manifest.parent / "s.json").read_text())["disjointness"] == described["disjointness"]
+    words = disjointness_in_words(again)
+    assert AUDIT_DIGEST[:12] in words
+    assert "1 set of them kept together" in words
+
+
+def test_without_an_audit_the_split_says_that_nobody_searched(manifest: Path) -> None:
+    split, described = split_cohort(manifest, out=manifest.parent / "s.csv", folds=3)
+    assert described["disjointness"]["near_duplicates_in_two_roles"] == NOT_SEARCHED
+    assert described["disjointness"]["files_in_two_roles"] == 0
+    assert disjointness_in_words(split).endswith("near-duplicates were not searched for.")
+
+
+def test_an_audit_of_another_manifest_is_refused(manifest: Path, audited: Any) -> None:
+    folder = audited(digest="b" * 64)
+    with pytest.raises(InvalidInput, match=r"is of another manifest \(bbbbbbbbbbbb\)") as caught:
+        split_cohort(manifest, out=manifest.parent / "s.csv", audit=folder)
+    assert "msht cohort audit" in caught.value.mend
+    assert not (manifest.parent / "s.csv").exists()
+
+
+def test_a_chosen_test_role_with_a_near_duplicate_in_development_is_refused_by_name(
+    manifest: Path, audited: Any
+) -> None:
+    folder = audited(("p00_0.png", "p02_0.png"), ("p00_0.png", "p04_0.png"))  # sites A, B and A
+    words = r"test image 'p02_0\.png' and development image 'p00_0\.png' are near-duplicates by the audit \(1 such"
+    for chosen in ({"test_where": "site=B"}, {"hold_out_site": "B"}):
+        with pytest.raises(InvalidInput, match=words) as caught:
+            split_cohort(manifest, out=manifest.parent / "s.csv", audit=folder, folds=2, **chosen)
+        assert "Take one of each pair out" in caught.value.mend
+
+
+def test_copies_of_a_file_stay_together_also_without_an_audit(manifest: Path) -> None:
+    folder = manifest.parent
+    shutil.copy(folder / "p00_0.png", folder / "p05_1.png")
+    for seed in range(2):
+        split, described = split_cohort(manifest, out=folder / "s.csv", folds=3, seed=seed)
+        assert side_of(split)["p00_0.png"] == side_of(split)["p05_1.png"]
+        assert described["disjointness"]["files_in_two_folds"] == 0
+        assert described["duplicates"] == {"images": 2, "sets": 1, "sets_in_several_groups": 1}
+    shutil.copy(folder / "p00_0.png", folder / "p02_1.png")
+    with pytest.raises(InvalidInput, match="are the same file"):
+        split_cohort(manifest, out=folder / "s.csv", folds=2, hold_out_site="B")
+
+
+@pytest.mark.parametrize(
+    ("column", "count"),
+    [
+        ("patient_id", "groups_in_two_folds"),
+        ("file_sha256", "files_in_two_folds"),
+        ("duplicate_set", "near_duplicates_in_two_folds"),
+    ],
+)
+def test_what_crosses_is_counted_and_refused(manifest: Path, audited: Any, column: str, count: str) -> None:
+    """Planted: two development rows of two folds get the same patient, file or set."""
+    split, _ = split_cohort(manifest, out=manifest.parent / "s.csv", audit=audited(), folds=2)
+    frame = split.frame.copy()
+    one, two = (frame.index[frame["fold"] == fold][0] for fold in (1, 2))
+    frame.loc[[one, two], column] = "same"
+    bad = Split(**{**vars(split), "frame": frame})
+    assert disjointness(bad)[count] == 1
+    with pytest.raises(InvalidInput, match="not disjoint: 1 "):
+        check_split(bad)
+    assert disjointness_in_words(bad).startswith("Not disjoint: 1 ")
+
+
+def test_the_order_of_rows_and_pairs_changes_nothing(manifest: Path) -> None:
+    made = read_manifest(manifest)
+    pairs = [("p00_0.png", "p03_0.png"), ("p03_1.png", "p08_0.png"), ("p10_0.png", "p11_0.png")]
+    digests = {image: f"{n:064d}" for n, image in enumerate(made.frame["image"])}
+    one = make_split(made, folds=3, same=pairs, audit_digest=AUDIT_DIGEST, file_digests=digests)
+    turned = type(made)(made.frame.iloc[::-1].reset_index(drop=True), made.root, made.digest)
+    other = [(b, a) for a, b in reversed(pairs)]
+    two = make_split(turned, folds=3, same=other, audit_digest=AUDIT_DIGEST, file_digests=digests)
+    assert one.digest == two.digest
+    assert one.frame.equals(two.frame)
+
+
+def test_a_split_made_before_these_columns_is_still_read(manifest: Path) -> None:
+    split = make_split(read_manifest(manifest), folds=2)
+    out = manifest.parent / "old.csv"
+    split.frame.to_csv(out, index=False)
+    described = {"kind": "split", "folds": 2, "grouped_by": "patient_id", "seed": 517, "digest": split.digest}
+    described |= {"test_rule": split.test_rule, "manifest_digest": split.manifest_digest, "card": None}
+    out.with_suffix(".json").write_text(json.dumps(described))
+    again = read_split(out)
+    assert again.audit_digest is None
+    assert list(again.frame.columns) == ["image", "label", "patient_id", "site", "role", "fold"]
+    assert "compared when the networks were trained" in disjointness_in_words(again)
+
+
+def test_a_site_held_out_is_the_test_role(manifest: Path) -> None:
+    split, _ = split_cohort(manifest, out=manifest.parent / "s.csv", folds=2, hold_out_site="B")
+    assert set(split.test["site"]) == {"B"}
+    assert set(split.development["site"]) == {"A"}
+    assert split.test_rule == "site B held out"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"hold_out_site": "Z"}, "--hold-out-site Z fits no row; its values are A, B"),
+        ({"hold_out_site": "B", "test_where": "site=A"}, "both choose the test role"),
+        ({"hold_out_site": "B", "test_fraction": 0.3}, "--test-fraction is for a test role that is drawn"),
+        ({"test_where": "site=A", "test_fraction": 0.3}, "--test-fraction is for a test role that is drawn"),
+        ({"test_where": "image=p00_0.png"}, "puts 1 groups on both sides"),
+        ({"folds": 10**9}, "1000000000 folds and a test role need at least 1000000001 patients"),
+        ({"folds": 9, "hold_out_site": "B"}, "9 folds need at least 9 patients with negative images outside"),
+        ({"seed": 2**40}, "--seed"),
+        ({"test_fraction": 7.0}, "--test-fraction is 7.0"),
+        ({"card": "nowhere.md"}, "nowhere.md"),
+        ({"audit": Path("nowhere")}, "nowhere"),
+        ({"out": Path("s.xlsx")}, "should be a table"),
+    ],
+)
+def test_an_impossible_split_is_one_sentence_and_writes_nothing(
+    manifest: Path, settings: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(manifest.parent)
+    before = sorted(manifest.parent.iterdir())
+    with pytest.raises(InvalidInput, match=words) as caught:
+        split_cohort(manifest, **{"out": manifest.parent / "s.csv", **settings})
+    assert caught.value.mend
+    assert sorted(manifest.parent.iterdir()) == before
+
+
+def test_a_site_of_patients_who_were_seen_elsewhere_too_is_refused(manifest: Path) -> None:
+    frame = pd.read_csv(manifest, dtype="string")
+    frame.loc[0, "site"] = "B"
+    frame.to_csv(manifest, index=False)
+    with pytest.raises(InvalidInput, match="--hold-out-site B puts 1 groups on both sides"):
+        split_cohort(manifest, out=manifest.parent / "s.csv", folds=2, hold_out_site="B")
+
+
+def test_a_card_given_at_the_split_is_found_from_anywhere(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.cards import card_of, write_card
+
+    write_card(manifest, out=manifest.parent / "card.md")
+    monkeypatch.chdir(manifest.parent)
+    split_cohort(manifest, out=Path("s.csv"), folds=2, card="card.md")
+    monkeypatch.chdir("/")
+    assert card_of(read_split(manifest.parent / "s.csv")).name == "card"
