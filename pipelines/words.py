@@ -18,6 +18,8 @@ def intervals_in_words(row: dict[str, Any]) -> str:
     """How the intervals of a row of figures were made, in a few words; the figures' file says it measure by measure."""
     if row["n_groups"] == row["n_rows"]:
         return f"{row['confidence']:.0%} CI (Wilson; AUROC: DeLong)"
+    if not row["resamples"]:
+        return f"{row['confidence']:.0%} CI, {row['unit']} left out in turn (jackknife)"
     return f"{row['confidence']:.0%} CI, {row['unit']} resampled {row['resamples']:,} times"
 
 

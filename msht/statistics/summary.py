@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 from msht.statistics.arrays import Floats, Integers, as_binary, as_groups, as_probabilities, check_fraction
 from msht.statistics.bootstrap import (
     FEWEST_GROUPS,
-    Method,
     Scale,
     clustered_bootstrap,
+    clustered_jackknife,
     confusion_statistic,
     effective_groups,
     mean_statistic,
@@ -45,7 +45,12 @@ MEASURES = (
 )
 """Names of the estimates of a `PerformanceSummary`, in the order in which reports show them."""
 
-METHOD_WORDS: dict[Method, str] = {
+SummaryMethod = Literal["auto", "jackknife", "t", "percentile", "bca"]
+MOST_LEFT_OUT = 1000
+"""With more patients than this each can no longer be left out in turn at no cost, nor does it matter."""
+
+METHOD_WORDS: dict[SummaryMethod, str] = {
+    "jackknife": "jackknife t on the logit scale",
     "t": "bootstrap t on the logit scale",
     "percentile": "bootstrap percentile",
     "bca": "bootstrap BCa",
@@ -96,7 +101,7 @@ class PerformanceSummary:
     confidence: float
     """Confidence of every interval."""
     resamples: int
-    """Bootstrap resamples."""
+    """Bootstrap resamples; 0 where patients were left out in turn."""
     seed: int
     """Seed of the resampling."""
     method: str
@@ -133,14 +138,14 @@ def summarise(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 517,
-    method: Method = "t",
+    method: SummaryMethod = "auto",
     calls: ArrayLike | None = None,
 ) -> PerformanceSummary:
     """Compute every figure of a set of predictions, with intervals that respect the patients.
 
-    Where several rows share a patient the intervals resample patients. Where every row is a patient of its
-    own, proportions get Wilson's and the AUROC gets DeLong's, which are better than resampling there. Where
-    no resample differs (no error at all) resampling would give a width of zero: proportions then get Wilson's
+    Where several rows share a patient the intervals leave out, or resample, patients. Where every row is a
+    patient of its own, proportions get Wilson's and the AUROC gets DeLong's, which are better there. Where no
+    patient makes a difference (no error at all) that would give a width of zero: proportions then get Wilson's
     and the AUROC Newcombe's with the number of patients in place of rows, the most cautious reading, and the
     other measures no interval. Each `Estimate` says which method it got, or why none.
 
@@ -152,7 +157,8 @@ def summarise(
         confidence: of every interval, in (0, 1).
         resamples: bootstrap resamples, at least 100.
         seed: of the resampling.
-        method: of the bootstrap; see `clustered_bootstrap`.
+        method: `auto` takes what covers best in simulation: the jackknife (`clustered_jackknife`), with more than
+            `MOST_LEFT_OUT` patients the bootstrap's `t`; else a method of `clustered_bootstrap`.
         calls: (N,) 0 or 1 where something other than the threshold decided; None for the threshold.
 
     Returns:
@@ -179,13 +185,19 @@ def summarise(
 
     point = statistic(np.ones((1, n_groups)))[0]
     scales = [measure_scale(name, truth, called, codes) for name in MEASURES]
-    intervals = clustered_bootstrap(
-        statistic, n_groups, scales, confidence=confidence, resamples=resamples, seed=seed, method=method
-    )
+    if method == "auto":
+        method = "jackknife" if n_groups <= MOST_LEFT_OUT else "t"
+    if method == "jackknife":
+        resamples = 0
+        intervals = clustered_jackknife(statistic, n_groups, scales, confidence=confidence)
+    else:
+        intervals = clustered_bootstrap(
+            statistic, n_groups, scales, confidence=confidence, resamples=resamples, seed=seed, method=method
+        )
     counts = count_confusion(truth, called)
     independent = n_groups == len(truth)
     unit = "rows" if independent else "patients"
-    words = f"{METHOD_WORDS[method]}, {resamples} resamples of {n_groups} {unit}"
+    words = f"{METHOD_WORDS[method]}, " + (f"{resamples} resamples of " if resamples else "") + f"{n_groups} {unit}"
     estimates = {}
     for name, value, interval in zip(MEASURES, point, intervals, strict=True):
         estimate = _describe(float(value), interval, words, n_groups)
@@ -198,7 +210,7 @@ def summarise(
     summary_method = (
         f"Wilson for proportions, DeLong on the logit scale for AUROC, {words} for the rest"
         if independent
-        else f"{words}; where no resample differs, Wilson or Newcombe with the number of patients"
+        else f"{words}; where none makes a difference, Wilson or Newcombe with the number of patients"
     )
     return PerformanceSummary(
         threshold=float(threshold),
@@ -241,7 +253,7 @@ def _describe(value: float, interval: Interval, words: str, n_groups: int) -> Es
     if not interval.known:
         return Estimate(value, nothing, nothing, note="no interval: rows of too few patients")
     if _flat(interval):
-        return Estimate(value, nothing, nothing, note="no interval: the same in every resample")
+        return Estimate(value, nothing, nothing, note="no interval: the same without any one patient")
     return Estimate(value, interval.low, interval.high, method=words)
 
 

@@ -4,15 +4,20 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from msht.calibration.conformal import (
     conformal_p_values,
     conformal_quantile,
     conformal_sets,
+    curve_cuts,
+    mondrian_cuts,
     mondrian_quantiles,
 )
+from msht.calibration.platt import fit_platt
+from msht.decision_fit import cross_fitted_curves
 from msht.errors import InvalidInput
 
 
@@ -105,3 +110,59 @@ def test_bad_input_is_refused() -> None:
         conformal_quantile([0, 1], [0.1, 0.9], 1.0)
     with pytest.raises(InvalidInput, match="quantiles"):
         conformal_sets([0.5], float("inf"))
+
+
+def cases_of_patients(seed: int, patients: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled case logits on a scale that no curve has seen yet, and labels."""
+    random = np.random.default_rng(seed)
+    labels = (random.random(patients) < 0.5).astype(int)
+    return 3 * (random.normal(size=patients) + 1.5 * labels) - 1, labels
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.05, 0.1, 0.3]))
+def test_the_two_cuts_are_cv_plus_as_its_authors_define_it(seed: int, alpha: float) -> None:
+    logits, labels = cases_of_patients(seed, 25)
+    random = np.random.default_rng(seed)
+    curves = np.column_stack([random.uniform(0.2, 2, 25), random.normal(0, 1, 25)])
+    low, high = curve_cuts(logits, labels, curves, alpha)
+    own = expit(curves[:, 0] * logits + curves[:, 1])
+    scores = np.where(labels == 1, 1 - own, own)
+    for new in random.normal(0, 4, 20):
+        p = expit(curves[:, 0] * new + curves[:, 1])
+        for score, inside in ((p, new <= low), (1 - p, new >= high)):
+            # Romano et al.: in the set if fewer than (1 - alpha)(n + 1) cases have a lower score than the new one.
+            assert inside == ((scores < score - 1e-12).sum() < (1 - alpha) * 26)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.05, 3), st.floats(-3, 3))
+def test_class_wise_cuts_are_the_same_under_any_rising_curve(seed: int, slope: float, intercept: float) -> None:
+    logits, labels = cases_of_patients(seed)
+    low, high = mondrian_cuts(logits, labels, 0.1)
+    p = expit(slope * logits + intercept)
+    sets = conformal_sets(p, mondrian_quantiles(labels, p, 0.1))
+    assert np.array_equal(sets, np.column_stack([logits <= low, logits >= high]))
+
+
+def test_cv_plus_covers_where_the_curve_is_fitted_on_the_very_cases() -> None:
+    held, narrow = [], []
+    for seed in range(150):
+        logits, labels = cases_of_patients(seed, 20)
+        new, truth = cases_of_patients(10_000 + seed, 400)
+        curves = cross_fitted_curves(logits, labels, np.arange(20))
+        if curves is None:
+            continue
+        low, high = curve_cuts(logits, labels, curves, 0.1)
+        held.append(np.where(truth == 1, new >= high, new <= low).mean())
+        fitted = fit_platt(logits, labels)
+        low, high = curve_cuts(logits, labels, np.tile([fitted.slope, fitted.intercept], (20, 1)), 0.1)
+        narrow.append(np.where(truth == 1, new >= high, new <= low).mean())
+    assert len(held) > 140
+    assert np.mean(held) >= 0.9
+    assert np.mean(held) > np.mean(narrow)
+
+
+def test_a_falling_curve_gives_no_cuts() -> None:
+    with pytest.raises(InvalidInput, match="falls"):
+        curve_cuts([0.0, 1.0], [0, 1], [[1.0, 0.0], [-1.0, 0.0]], 0.5)

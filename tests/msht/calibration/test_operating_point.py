@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 from sklearn.metrics import roc_curve
 
 from msht.calibration.operating_point import (
@@ -127,3 +128,38 @@ def test_a_missing_class_is_refused() -> None:
         threshold_by_youden([1, 1], [0.1, 0.2])
     with pytest.raises(InvalidInput, match="cost_ratio"):
         threshold_by_cost([0, 1], [0.1, 0.2], 0)
+
+
+def test_patients_of_one_row_each_give_the_threshold_of_rows() -> None:
+    labels, probabilities = cases(np.random.default_rng(3), 200)
+    alone = threshold_for_sensitivity(labels, probabilities, 0.9)
+    assert threshold_for_sensitivity(labels, probabilities, 0.9, groups=np.arange(200)) == alone
+
+
+def test_a_patient_with_many_rows_counts_once() -> None:
+    labels, probabilities = cases(np.random.default_rng(4), 60)
+    groups = np.arange(60)
+    many = np.concatenate([np.arange(60), np.repeat(np.flatnonzero(labels)[0], 40)])
+    point = threshold_for_sensitivity(labels[many], probabilities[many], 0.9, groups=groups[many])
+    assert point.threshold == threshold_for_sensitivity(labels, probabilities, 0.9).threshold
+    assert "of a new patient" in point.guarantee
+    assert f"{labels.sum()} patients with positive cases" in point.guarantee
+
+
+def test_the_promise_to_new_patients_holds_where_rows_of_a_patient_are_alike() -> None:
+    random = np.random.default_rng(5)
+    kept: dict[str, list[float]] = {"patients": [], "rows": []}
+
+    def patients(count: int) -> tuple[np.ndarray, np.ndarray]:
+        who = np.repeat(np.arange(count), random.integers(1, 30, count))
+        return who, expit(2 + random.normal(0, 2, count)[who] + random.normal(size=len(who)))
+
+    for _ in range(300):
+        who, values = patients(25)
+        new_who, new = patients(200)
+        for kind, groups in (("patients", who), ("rows", None)):
+            cut = threshold_for_sensitivity(np.ones(len(who), dtype=int), values, 0.9, groups=groups).threshold
+            found = np.bincount(new_who, new >= cut) / np.bincount(new_who)
+            kept[kind].append(float(found.mean()))
+    assert np.mean(kept["patients"]) >= 0.9
+    assert np.mean(kept["rows"]) < np.mean(kept["patients"])

@@ -12,6 +12,7 @@ from msht.statistics.bootstrap import (
     Scale,
     bootstrap_values,
     clustered_bootstrap,
+    clustered_jackknife,
     confusion_statistic,
     effective_groups,
     group_weights,
@@ -20,6 +21,8 @@ from msht.statistics.bootstrap import (
     ranking_statistic,
 )
 from msht.statistics.classification import CONFUSION_RATIOS
+from msht.statistics.intervals import delong_interval
+from msht.statistics.summary import measure_scale
 
 SHARE = Scale(0.0, 1.0)
 
@@ -150,29 +153,75 @@ def test_too_few_resamples_are_refused() -> None:
         bootstrap_values(mean_statistic([1.0, 2.0], np.arange(2), 2), 2, resamples=10)
 
 
+def test_the_jackknife_of_a_mean_is_students_interval() -> None:
+    data = np.random.default_rng(12).normal(size=40)
+    found = clustered_jackknife(mean_statistic(data, np.arange(40), 40), 40)[0]
+    # Equal patients: the widening for unequal ones, sqrt(P / (P - 1)), is the only difference.
+    low, high = stats.t.interval(0.95, 39, data.mean(), stats.sem(data) * math.sqrt(40 / 39))
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_the_jackknife_error_of_a_share_is_near_that_of_a_cluster_robust_regression() -> None:
+    from statsmodels.api import OLS
+
+    labels, scores, groups = cohort(13, patients=60, rows=1500)
+    right = ((scores > 0.7) == labels).astype(float)
+    found = clustered_jackknife(mean_statistic(right, groups, 60), 60)[0]
+    robust = OLS(right, np.ones(len(right))).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    reach = stats.t.ppf(0.975, 59) * robust.bse[0]
+    assert (found.high - found.low) / (2 * reach) == pytest.approx(1.02, abs=0.03)
+
+
+def test_the_jackknife_of_an_area_over_single_rows_is_near_delong() -> None:
+    labels, scores, _ = cohort(14)
+    statistic = ranking_statistic(labels, scores, np.arange(400), 400)
+    found = clustered_jackknife(statistic, 400, SHARE)[0]
+    delong = delong_interval(labels, scores)
+    assert (found.low, found.high) == pytest.approx((delong.low, delong.high), abs=0.002)
+
+
+def test_a_statistic_that_rests_on_one_patient_has_no_jackknife() -> None:
+    labels = np.array([1] + [0] * 9)
+    assert not clustered_jackknife(ranking_statistic(labels, np.linspace(1, 0, 10), np.arange(10), 10), 10)[0].known
+    assert not clustered_jackknife(mean_statistic([1.0, 2, 3], np.arange(3), 3), 3)[0].known
+    assert clustered_jackknife(mean_statistic(np.ones(9), np.arange(9), 9), 9)[0].high == 1.0
+
+
 @pytest.mark.slow
-def test_patient_intervals_cover_and_row_intervals_do_not() -> None:
+def test_patient_intervals_cover_94_to_96_percent_and_row_intervals_do_not() -> None:
     random = np.random.default_rng(11)
-    spread, separation, cut, patients = math.sqrt(1 + 0.7**2), 2.5, 1.0, 60
-    true = stats.norm.cdf([(separation - cut) / spread, separation / (spread * math.sqrt(2))])
+    spread, separation, cut, patients, repeats = math.sqrt(1 + 0.7**2), 2.5, 1.0, 60, 2000
+    true = stats.norm.cdf(
+        [(separation - cut) / spread, cut / spread, separation / (spread * math.sqrt(2))],
+    )
     held: dict[str, list[list[bool]]] = {"patients": [], "rows": []}
-    for repeat in range(600):
-        size = random.integers(5, 25, patients)
+    for repeat in range(repeats):
+        size = random.integers(3, 15, patients)
         groups = np.repeat(np.arange(patients), size)
         labels = (random.random(len(groups)) < 0.4).astype(int)
         scores = separation * labels + random.normal(0, 0.7, patients)[groups] + random.normal(size=len(groups))
+        calls = (scores >= cut).astype(int)
         for kind, codes in (("patients", groups), ("rows", np.arange(len(groups)))):
             count = int(codes.max()) + 1
-            ratios = confusion_statistic(labels, (scores >= cut) * 1, codes, count)
+            ratios = confusion_statistic(labels, calls, codes, count)
             ranking = ranking_statistic(labels, scores, codes, count)
 
-            def both(weights: np.ndarray, ratios=ratios, ranking=ranking) -> np.ndarray:
-                return np.column_stack([ratios(weights)[:, 2], ranking(weights)[:, 0]])
+            def all_three(weights: np.ndarray, ratios=ratios, ranking=ranking) -> np.ndarray:
+                return np.column_stack([ratios(weights)[:, 2:4], ranking(weights)[:, 0]])
 
-            values = bootstrap_values(both, count, resamples=300, seed=repeat)
-            scales = [Scale(0, 1, effective_groups(codes, labels == side)) for side in (1, 1)]
-            intervals = interval_of_values(both, values, count, scales)
+            if kind == "patients":
+                scales = [measure_scale(name, labels, calls, codes) for name in ("sensitivity", "specificity", "auroc")]
+                intervals = clustered_jackknife(all_three, count, scales)
+            elif repeat < 150:
+                values = bootstrap_values(all_three, count, resamples=200, seed=repeat)
+                intervals = interval_of_values(all_three, values, count, method="percentile")
+            else:
+                continue
             held[kind].append([i.low <= t <= i.high for i, t in zip(intervals, true, strict=True)])
-    assert (np.mean(held["patients"], axis=0) > 0.925).all()
-    assert (np.mean(held["patients"], axis=0) < 0.975).all()
-    assert (np.mean(held["rows"], axis=0) < 0.90).all()
+    covered = np.mean(held["patients"], axis=0)
+    # 2,000 repeats settle a coverage to 0.5 points, so two of those errors beyond 94 to 96 % would be a fault.
+    assert (covered > 0.93).all()
+    assert (covered < 0.97).all()
+    assert 0.94 <= covered.mean() <= 0.96
+    # The area compares rows within patients too, which the shared effect leaves alone: it suffers least.
+    assert (np.mean(held["rows"], axis=0)[:2] < 0.90).all()
