@@ -80,7 +80,11 @@ def test_a_cohorts_card_counts_by_role_and_class() -> None:
 
 def test_a_site_with_one_label_only_is_reported_as_a_confounder() -> None:
     card = card_from_manifest(manifest(), name="mine", confounders=("one given",))
-    assert card.confounders == ("one given", "Every image of site south is negative.")
+    assert card.confounders == (
+        "one given",
+        "Every image of site south is negative.",
+        "Every image of stain Giemsa is positive.",
+    )
 
 
 def test_patients_that_are_not_all_known_are_not_counted() -> None:
