@@ -32,6 +32,7 @@ def make(
     images: Images = None,
     device: Device = "auto",
     tracking_uri: TrackingUri = None,
+    register: Annotated[str | None, Option(help="Also register it in MLflow under this name.")] = None,
 ) -> None:
     """Write a bundle (`msht bundle RUN --out FOLDER`); opens the test set unless that was done before."""
     from cli.show import progress, say
@@ -42,6 +43,11 @@ def make(
             run, out, name=name, images=images, device=device, tracking_uri=tracking_uri, progress=bars
         )
     say(f"{out}: {len(bundle.description.folds)} networks, digest {bundle.digest}.")
+    if register is not None:
+        from pipelines.registry import register_bundle
+
+        made = register_bundle(out, register, run=run, tracking_uri=tracking_uri)
+        say(f"{made.name}, version {made.version}: promote it with `msht promote {made.name} {made.version}`.")
 
 
 @app.command()

@@ -18,6 +18,7 @@ from msht.files import inside
 from pipelines import tracking
 from pipelines.bundle import verify_bundle
 from pipelines.run_folder import RunFolder
+from pipelines.tracking_reports import run_of_bundle
 from pipelines.tracking_spool import http_patience, is_of_the_store
 from pipelines.words import now
 
@@ -64,7 +65,7 @@ def register_bundle(
         run_id = tracking.mlflow_run_of(run)
         tracking.require_run(client, run_id)
     else:
-        run_id = _run_of_bundle(client, bundle.digest)
+        run_id = run_of_bundle(client, bundle.digest)
     import mlflow
 
     from pipelines.serving import example, signature
@@ -153,17 +154,6 @@ def _check_name(name: str) -> None:
 
     if not re.fullmatch(r"[A-Za-z0-9][\w .-]{0,99}", name):
         raise InvalidInput(f"'{name}' is no name for the registry.", "Use letters, digits, dots and dashes.")
-
-
-def _run_of_bundle(client: Any, digest: str) -> str:
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    runs = client.search_runs(experiments, filter_string=f"tags.`{DIGEST}` = '{digest}'", max_results=1)
-    if not runs:
-        raise InvalidInput(
-            f"MLflow knows no run of the bundle {digest[:12]}.",
-            "Name its run with --run RUN, or the store of its training with --tracking-uri.",
-        )
-    return str(runs[0].info.run_id)
 
 
 def _version(client: Any, name: str, which: str) -> Any:
