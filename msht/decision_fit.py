@@ -39,9 +39,10 @@ CURVES = 20
 SCOPE = (
     "Everything here was fitted on the answers of single networks, each about images that it did not train on. Calls "
     "are made from the mean of all networks, about which no held-out answer exists among the development images: "
-    "the guarantees are those of a single network. In simulation and on real smears the mean missed fewer positive "
-    "cases than a single network and its sets held the truth more often (docs/evidence.md), but that is an "
-    "observation and no guarantee. Nothing is promised for another population, microscope, stain or camera."
+    "the guarantees are those of a single network. In simulation the mean missed fewer positive cases than a single "
+    "network, called more negative ones positive, and its sets held the truth more often (docs/evidence.md): the "
+    "guarantees erred on the safe side there, which is an observation and no guarantee. Nothing is promised for "
+    "another population, microscope, stain or camera."
 )
 
 
