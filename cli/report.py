@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option, Typer
+from typer import Argument, Exit, Option, Typer
 
-from cli.options import Device
+from cli.options import Device, TrackingUri
 
 app = Typer(help="Write the PDF of a case, or the validation report of a run.", no_args_is_help=True)
+
+
+class Language(StrEnum):
+    """Languages of a case report."""
+
+    en = "en"
+    zh = "zh"
 
 
 @app.command()
 def case(
     bundle: Annotated[Path, Argument(help="Folder written by `msht bundle`.")],
     scores: Annotated[Path, Argument(help="Folder written by `msht score`.")],
-    case: Annotated[str, Option(help="Case, as in cases.csv.")],
-    out: Annotated[Path, Option(help="PDF to write.")],
+    out: Annotated[Path, Option(help="PDF to write; with --all the folder of the PDFs.")],
+    case: Annotated[str | None, Option(help="Case, as in cases.csv.")] = None,
+    every: Annotated[
+        bool, Option("--all", help="Every case, and an index, most urgent first; a stopped run goes on.")
+    ] = False,
+    language: Annotated[Language, Option(help="Of the pages: en or zh.")] = Language.en,
     entered: Annotated[
         list[str] | None, Option(help="NAME=VALUE about the case, printed as entered; may be repeated.")
     ] = None,
+    entered_table: Annotated[
+        Path | None, Option(help="Table with a column `case`; every other column is printed as entered.")
+    ] = None,
     microns_per_pixel: Annotated[float | None, Option(help="Of the photographs, for the scale bar.")] = None,
+    log: Annotated[
+        bool, Option("--log", help="Also log a copy to MLflow, without ids, file names and what was entered.")
+    ] = False,
+    tracking_uri: TrackingUri = None,
+    workers: Annotated[int | None, Option(help="Processes for --all. Default: one a core.")] = None,
     device: Device = "cpu",
 ) -> None:
-    """Write the report of one case: two pages at most."""
-    from cli.show import say
+    """Write the report of one case, or with --all of every case: two pages, and more only to list many fields."""
+    from cli.show import progress, say
     from msht.errors import InvalidInput
-    from pipelines.report_case import report_case
+    from pipelines.report_case_entered import read_entered
 
+    if every == (case is not None):
+        raise InvalidInput("Neither a case nor all are named." if not every else "--case and --all are both given.",
+                           "Give --case NAME, or --all.")  # fmt: skip
     facts = []
     for text in entered or ():
         name, equals, value = text.partition("=")
@@ -37,8 +60,53 @@ def case(
         facts.append((name, value))
     if microns_per_pixel is not None and not 0.01 <= microns_per_pixel <= 10:
         raise InvalidInput(f"--microns-per-pixel is {microns_per_pixel}.", "Give a size between 0.01 and 10 µm.")
-    path = report_case(bundle, scores, case, out, entered=facts, microns_per_pixel=microns_per_pixel, device=device)
-    say(f"{path}")
+    if workers is not None and workers < 1:
+        raise InvalidInput(f"--workers is {workers}.", "Give 1 or more.")
+    by_case = read_entered(entered_table) if entered_table else {}
+    if case is not None:
+        from pipelines.report_case import report_case
+
+        path = report_case(
+            bundle,
+            scores,
+            case,
+            out,
+            entered=[*facts, *by_case.get(case, ())],
+            microns_per_pixel=microns_per_pixel,
+            device=device,
+            language=language.value,
+        )
+        say(f"{path}")
+        if log:
+            from pipelines.tracking_reports import log_case_report
+
+            logged = log_case_report(
+                bundle, scores, case, microns_per_pixel=microns_per_pixel, device=device, tracking_uri=tracking_uri
+            )
+            say(f"MLflow: {logged}")
+        return
+    if log:
+        raise InvalidInput("--log is for one case at a time.", "Give --case NAME.")
+    from pipelines.report_case_all import report_cases
+
+    with progress() as bars:
+        result = report_cases(
+            bundle,
+            scores,
+            out,
+            entered=facts,
+            entered_by_case=by_case,
+            microns_per_pixel=microns_per_pixel,
+            device=device,
+            language=language.value,
+            workers=workers,
+            progress=bars,
+        )
+    for failed, reason in result.failed.items():
+        say(f"{failed}: no report. {reason}")
+    say(f"{result.index}: {result.written} reports written, {result.kept} kept, {len(result.failed)} failed.")
+    if result.failed:
+        raise Exit(1)
 
 
 @app.command()
@@ -48,9 +116,13 @@ def validation(
     comparison: Annotated[
         Path | None, Option(help="Folder of `msht compare` with this run in it; its tests are printed.")
     ] = None,
+    prevalence: Annotated[float | None, Option(help="Of the place of use: adds PPV and NPV there, e.g. 0.3.")] = None,
+    error: Annotated[float, Option(help="Allowed among cases not referred, for the deferral curve.")] = 0.05,
+    subgroup: Annotated[list[str] | None, Option(help="Column to part the test fields by; may be repeated.")] = None,
 ) -> None:
     """Write the validation report of a run."""
     from cli.show import say
     from pipelines.report_validation import report_validation
 
-    say(f"{report_validation(run, out, comparison=comparison)}")
+    chosen = {"prevalence": prevalence, "error": error, "subgroups": tuple(subgroup or ())}
+    say(f"{report_validation(run, out, comparison=comparison, **chosen)}")

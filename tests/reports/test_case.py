@@ -104,6 +104,7 @@ def test_every_field_is_listed_on_two_pages(
     assert all(row.name in texts[1] for row in rows)
 
 
+@pytest.mark.slow
 def test_three_hundred_fields_are_all_listed_on_pages_of_their_own(
     make_case: MakeCase, make_rows: MakeRows, tmp_path: Path
 ) -> None:
@@ -302,6 +303,7 @@ def tree(node):  # type: ignore[no-untyped-def]
             yield from tree(kid)
 
 
+@pytest.mark.slow
 def test_large_images_are_shrunk_to_what_the_page_needs(make_case: MakeCase, tmp_path: Path) -> None:
     report = make_case()
     stream = io.BytesIO()

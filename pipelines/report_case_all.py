@@ -1,0 +1,289 @@
+"""One PDF for every case of a scoring, in several processes, and an index of them, most urgent first."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from msht.bundle import Bundle
+from msht.errors import InvalidInput, MissingResource
+from msht.files import cannot_write, sha256_of, sha256_of_text, write_text
+from pipelines.inputs import file_name_for
+from pipelines.progress import Interrupted, Progress, Silent, stage
+from pipelines.report_case import Scoring, name_in_print, prepare_case_report, read_scoring
+from reports.case import CaseReport, write_case_report
+from reports.case_index import CaseIndex, IndexRow, write_case_index
+from reports.fonts import text_settings
+from reports.words import Language
+
+INDEX = "index.pdf"
+JOURNAL = "reports.jsonl"
+"""A line for each report that was written: what makes a stopped run go on."""
+
+FEWEST_FOR_PROCESSES = 8
+"""With fewer reports to write, starting processes costs more than they save."""
+
+Facts = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class CasesResult:
+    """What a run of reports gave."""
+
+    index: Path
+    written: int
+    kept: int
+    failed: dict[str, str] = field(default_factory=dict)
+    """Case to the reason why it has no report."""
+
+
+class _LazyNetworks:
+    """The ensemble of a bundle, loaded when a map must be made and not before."""
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        self._bundle, self._device = bundle, device
+
+    @cached_property
+    def _loaded(self) -> Any:
+        from pipelines.ensemble import choose_device
+
+        return self._bundle.ensemble(choose_device(self._device))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loaded, name)
+
+
+def report_cases(
+    bundle_path: Path,
+    scores: Path,
+    out: Path,
+    *,
+    entered: Facts = (),
+    entered_by_case: Mapping[str, Facts] | None = None,
+    microns_per_pixel: float | None = None,
+    created: datetime | None = None,
+    device: str = "cpu",
+    language: Language = "en",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> CasesResult:
+    """Write the report of every case and the index; a stopped run goes on, and what did not change is kept.
+
+    Args:
+        bundle_path: that scored the cases.
+        scores: folder of `msht score`.
+        out: folder of the PDFs.
+        entered: facts about every case.
+        entered_by_case: facts about single cases, by case.
+        microns_per_pixel: of the photographs, for the scale bar.
+        created: time of the reports; None: now.
+        device: for maps that must be made.
+        language: of reports and index.
+        workers: processes; None: one a core.
+        progress: who listens.
+
+    Raises:
+        InvalidInput: if the scores are unfinished or of another bundle, or `out` is no folder.
+        MissingResource: if there is no font for the language, or nothing can be written.
+        Interrupted: on Ctrl-C; what was written is kept.
+    """
+    progress = progress or Silent()
+    text_settings(language)
+    scoring = read_scoring(bundle_path, scores)
+    run = _Run(scoring, out, created or datetime.now(UTC).astimezone(), language)
+    by_case = dict(entered_by_case or {})
+    networks = _LazyNetworks(scoring.bundle, device)
+    cases = list(run.names)
+    try:
+        with _pool(workers, run.waiting()) as pool, stage(progress, "Writing case reports", len(cases)) as steps:
+            for case in cases:
+                try:
+                    report = prepare_case_report(
+                        scoring,
+                        case,
+                        entered=[*entered, *by_case.get(case, ())],
+                        microns_per_pixel=microns_per_pixel,
+                        created=run.created,
+                        device=device,
+                        networks=networks,
+                        language=language,
+                    )
+                    run.write(report, pool)
+                except (InvalidInput, OSError) as error:
+                    run.failed[case] = str(error)
+                run.collect(pool, most=4 * pool.workers)
+                steps.at(run.finished)
+            run.collect(pool, most=0)
+            steps.at(run.finished)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"Stopped; what was written is kept. The same command goes on in {out}.") from error
+    except BrokenProcessPool as error:
+        raise MissingResource(
+            "A process that writes reports was ended from outside; memory may have run out.",
+            "Give the same command again with --workers 1; it goes on.",
+        ) from error
+    index = run.write_index(tuple(sorted(set(by_case) - set(cases))))
+    return CasesResult(index, run.written, run.kept, run.failed)
+
+
+@dataclass
+class _Pool:
+    """Where reports are set: processes, or this one where there are few."""
+
+    workers: int
+    executor: ProcessPoolExecutor | None
+    futures: dict[Future[Path], tuple[CaseReport, str]] = field(default_factory=dict)
+
+
+@contextmanager
+def _pool(workers: int | None, waiting: int) -> Iterator[_Pool]:
+    count = min(workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or 2, waiting)
+    if waiting < FEWEST_FOR_PROCESSES or count <= 1:
+        yield _Pool(1, None)
+        return
+    # Spawned, since a fork of a process in which torch has threads may hang.
+    executor = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    try:
+        yield _Pool(count, executor)
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _Run:
+    """The reports of one folder: names, what was written before, what is written now."""
+
+    def __init__(self, scoring: Scoring, out: Path, created: datetime, language: Language) -> None:
+        self.scoring, self.out, self.created, self.language = scoring, out, created, language
+        self.names = unique_names([str(case) for case in scoring.cases["case"]])
+        self.before = _read_journal(out)
+        self.reports: dict[str, CaseReport] = {}
+        self.lines: dict[str, dict[str, str]] = {}
+        self.failed: dict[str, str] = {}
+        self.written = self.kept = 0
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(out, error) from error
+
+    @property
+    def finished(self) -> int:
+        """Cases that are through, one way or the other."""
+        return self.written + self.kept + len(self.failed)
+
+    def waiting(self) -> int:
+        """Cases without a report as far as is known before the work."""
+        return sum(not (self.out / name).is_file() for name in self.names.values())
+
+    def write(self, report: CaseReport, pool: _Pool) -> None:
+        """Set a report, here or elsewhere, unless an equal one is there."""
+        case, name = report.case_id, self.names[report.case_id]
+        self.reports[case] = report
+        key = _key(report, self.language)
+        before = self.before.get(case)
+        target = self.out / name
+        if before and before["key"] == key and target.is_file() and sha256_of(target) == before["sha256"]:
+            self.lines[case] = before
+            self.kept += 1
+        elif pool.executor is None:
+            self._note(report, key, write_case_report(report, target, language=self.language))
+        else:
+            future = pool.executor.submit(write_case_report, report, target, language=self.language)
+            pool.futures[future] = (report, key)
+
+    def collect(self, pool: _Pool, *, most: int) -> None:
+        """Take in what is finished, until at most so many are under way."""
+        while len(pool.futures) > most:
+            done, _ = wait(pool.futures, return_when=FIRST_COMPLETED)
+            for future in done:
+                report, key = pool.futures.pop(future)
+                try:
+                    self._note(report, key, future.result())
+                except (InvalidInput, OSError) as error:
+                    self.failed[report.case_id] = str(error)
+
+    def _note(self, report: CaseReport, key: str, path: Path) -> None:
+        line = {"case": report.case_id, "file": path.name, "key": key, "sha256": sha256_of(path)}
+        self.lines[report.case_id] = line
+        self.written += 1
+        with (self.out / JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def write_index(self, unknown: tuple[str, ...]) -> Path:
+        """Write the index, and the journal with a line a report."""
+        write_text(self.out / JOURNAL, "".join(json.dumps(v, ensure_ascii=False) + "\n" for v in self.lines.values()))
+        description = self.scoring.bundle.description
+
+        def printable(text: str) -> str:
+            return name_in_print(text, self.language)
+
+        index = CaseIndex(
+            created=self.created,
+            scores=printable(str(self.scoring.folder)),
+            bundle=printable(f"{description.name} {self.scoring.bundle.short_digest}"),
+            rows=tuple(self._row(row, printable) for row in self.scoring.cases.to_dict("records")),
+            unknown=tuple(printable(case) for case in unknown),
+        )
+        return write_case_index(index, self.out / INDEX, language=self.language)
+
+    def _row(self, row: dict[Any, Any], printable: Any) -> IndexRow:
+        case = str(row["case"])
+        report = self.reports.get(case)
+        score = report.score if report else None
+        evaluable, novel = int(row["evaluable_fields"]), int(row["out_of_distribution_fields"])
+        good = row["call"] != "not evaluable"
+        return IndexRow(
+            case_id=printable(case),
+            call=row["call"],
+            probability=float(row["probability"]) if good else None,
+            low=score.low if score else None,
+            high=score.high if score else None,
+            refer=bool(row["refer"]),
+            unlike=bool(evaluable and novel / evaluable > 0.5),
+            positive_fields=int(row["positive_fields"]),
+            evaluable_fields=evaluable,
+            images=int(row["fields"]) + int(row["rejected_images"]),
+            file=None if case in self.failed else self.names[case],
+            failed_because=printable(self.failed[case]) if case in self.failed else None,
+        )
+
+
+def unique_names(cases: Sequence[str]) -> dict[str, str]:
+    """A file name for each case: plain, below the folder, and unique even where case of letters does not count."""
+    plain = {case: f"case-{file_name_for(case)}" for case in cases}
+    shared = Counter(name.casefold() for name in plain.values())
+    return {
+        case: f"{name}-{sha256_of_text(case)[:16]}.pdf" if shared[name.casefold()] > 1 else f"{name}.pdf"
+        for case, name in plain.items()
+    }
+
+
+def _key(report: CaseReport, language: Language) -> str:
+    """Digest of all that the page shows but its time: equal for an equal report."""
+    said = report.model_dump_json(exclude={"created", "report_id"})
+    shown = [picture for deciding in report.deciding for picture in (deciding.crop, deciding.overlay)]
+    shown += [rejected.picture for rejected in report.rejected_pictures]
+    return sha256_of_text("\n".join([language, said, *(sha256_of(picture) for picture in shown)]))
+
+
+def _read_journal(out: Path) -> dict[str, dict[str, str]]:
+    lines: dict[str, dict[str, str]] = {}
+    if (out / JOURNAL).is_file():
+        for text in (out / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:  # the last line of a run that was killed
+                continue
+            if isinstance(line, dict) and {"case", "key", "sha256"} <= set(line):
+                lines[str(line["case"])] = line
+    return lines

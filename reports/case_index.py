@@ -1,0 +1,161 @@
+"""The index of a run of case reports: which case to look at first, and where its report is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from reports import wording
+from reports.case import Call
+from reports.parts import Moment, Part, Probability
+from reports.typesetting import typeset, write_pdf
+from reports.words import Language, Words, words_of
+
+Urgency = Literal["positive", "indeterminate", "not evaluable", "negative"]
+URGENCY: tuple[Urgency, ...] = ("positive", "indeterminate", "not evaluable", "negative")
+"""The groups, most urgent first; the page says why."""
+
+
+class IndexRow(Part):
+    """One case of the run."""
+
+    case_id: str
+    """The case, as entered."""
+
+    call: Call
+    """The model's answer."""
+
+    probability: Probability | None = None
+    """Calibrated probability of the case; None where not evaluable."""
+
+    low: Probability | None = None
+    """Lower end of its interval."""
+
+    high: Probability | None = None
+    """Upper end of its interval."""
+
+    refer: bool
+    """Whether the case is referred."""
+
+    unlike: bool = False
+    """Whether the case looks unlike the development cohort."""
+
+    positive_fields: int = Field(ge=0)
+    """Evaluable fields on the positive side."""
+
+    evaluable_fields: int = Field(ge=0)
+    """Fields that went into the case."""
+
+    images: int = Field(ge=0)
+    """All images of the case."""
+
+    file: str | None = None
+    """Name of the report beside the index, in plain characters; None where it could not be written."""
+
+    failed_because: str | None = None
+    """Why there is no report."""
+
+    @property
+    def urgency(self) -> Urgency:
+        """The group of the case: what is unlike the cohort is left to the eye, whatever the call."""
+        return "indeterminate" if self.unlike and self.call != "not evaluable" else self.call
+
+
+class CaseIndex(Part):
+    """What the index says."""
+
+    created: Moment
+    """Time of the index, with its zone."""
+
+    scores: str
+    """Folder of the scores."""
+
+    bundle: str
+    """Name and digest of the bundle."""
+
+    rows: tuple[IndexRow, ...]
+    """Every case of the scoring."""
+
+    unknown: tuple[str, ...] = ()
+    """Cases of the table of entered facts that were not scored."""
+
+
+def most_urgent_first(rows: tuple[IndexRow, ...]) -> list[IndexRow]:
+    """Sort cases: positive, indeterminate or unlike the cohort, not evaluable, negative; the more probable first."""
+    return sorted(rows, key=lambda row: (URGENCY.index(row.urgency), -(row.probability or 0.0), row.case_id))
+
+
+def write_case_index(index: CaseIndex, out: Path, *, language: Language = "en") -> Path:
+    """Set the index as a PDF (PDF/A-2a, PDF/UA-1) with a link to each report.
+
+    Raises:
+        InvalidInput: if a text holds a character that the fonts cannot set.
+        MissingResource: if there is no font for the language.
+    """
+    data = index_view(index, words_of(language))
+    pdf = typeset("case_index.typ", data, files={}, created=index.created, source=index, language=language)
+    return write_pdf(pdf, out)
+
+
+def index_view(index: CaseIndex, words: Words) -> dict[str, Any]:
+    """Give the data of `case_index.typ`."""
+    ordered = most_urgent_first(index.rows)
+    numbers = {row.case_id: number for number, row in enumerate(ordered, start=1)}
+    failed = [row for row in ordered if row.file is None]
+    counted = {
+        name.replace(" ", "_"): wording.whole(sum(row.urgency == name for row in ordered), words) for name in URGENCY
+    }
+    alerts = []
+    if failed:
+        alerts.append(words.say("index_failed_counts", number=wording.whole(len(failed), words)))
+    if index.unknown:
+        named = words["list"].join(wording.short_name(case) for case in index.unknown[:20])
+        more = f" … ({len(index.unknown)})" if len(index.unknown) > 20 else ""
+        alerts.append(words.say("index_unknown", cases=named + more))
+    return {
+        "words": {**words.tables["page"], **words.tables["index"]},
+        "title": words.say("index_title"),
+        "subtitle": words.say("index_subtitle"),
+        "created": wording.moment(index.created, words),
+        "scores": wording.short_name(index.scores, 48),
+        "bundle": wording.short_name(index.bundle, 48),
+        "alerts": alerts,
+        "counts": words.say("index_counts", total=wording.whole(len(ordered), words), **counted),
+        "failed": [[*_cells(row, numbers, words)[:4], _failure(row, words)] for row in failed],
+        "groups": [
+            {
+                "kind": name,
+                "rows": [
+                    {"cells": _cells(row, numbers, words), "file": row.file or ""}
+                    for row in ordered
+                    if row.urgency == name
+                ],
+            }
+            for name in URGENCY
+        ],
+    }
+
+
+def _cells(row: IndexRow, numbers: dict[str, int], words: Words) -> list[str]:
+    probability = wording.MISSING
+    if row.probability is not None:
+        probability = wording.score(row.probability)
+        if row.low is not None and row.high is not None:
+            bounds = words.say("interval", low=wording.score(row.low), high=wording.score(row.high))
+            probability = words.say("with_interval", value=probability, interval=bounds)
+    call = words["unlike"] if row.unlike and row.call != "not evaluable" else words.stored(row.call)
+    return [
+        str(numbers[row.case_id]),
+        wording.short_name(row.case_id, 40),
+        call,
+        probability,
+        words["yes"] if row.refer else words["no"],
+        " / ".join(wording.whole(n, words) for n in (row.positive_fields, row.evaluable_fields, row.images)),
+        wording.short_name(row.file, 40) if row.file else wording.MISSING,
+    ]
+
+
+def _failure(row: IndexRow, words: Words) -> str:
+    return wording.one_line(row.failed_because or "", 300, words)
