@@ -1,8 +1,13 @@
-"""Which heat map finds the atypical nuclei of phantoms, where the truth is known, and which does not.
+"""Which heat map is true, by every check, on phantoms (where the truth is known) and on real smears (where it is not).
 
-Run after `make demo` with `python -m benchmarks.explanation` (or `make bench`): takes the networks and the positive
-test fields of the folder `demo`, and writes `benchmarks/results/explanation.md`. Energy is the share of a map that lies
-on atypical nuclei; pointing is how often its highest point lies on one (or within 4 px of the network's input).
+Takes finished runs, such as the folder `run` of `msht demo`, and explains held-out development images, labelled and
+called positive, each by the network that had not seen it:
+
+    python -m benchmarks.explanation demo/run RUN_OF_SMEARS
+
+writes `benchmarks/results/explanation.md`. Deletion and insertion fill with the image's mean colour; ROAD imputes.
+Likeness is the rank correlation with the map of the same network with all weights shuffled. Energy is the share of a
+map on atypical nuclei, pointing how often its highest point lies on one (within 4 px of the network's input).
 """
 
 from __future__ import annotations
@@ -10,65 +15,112 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
-import pandas as pd
+import torch
 
-from msht.bundle import read_bundle
 from msht.errors import InvalidInput
-from msht.explanation.cam import METHODS, class_activation_map
-from msht.files import write_text
+from msht.explanation.cam import COSTLY, METHODS, class_activation_map
+from msht.explanation.checks import chance_maps, localisation
+from msht.explanation.faithfulness import deletion, insertion, map_similarity, randomised_copy, road
+from msht.files import inside, write_text
 from msht.images.preprocessing import to_tensor, view_of
 from msht.images.reading import read_image
 from msht.network.explain import explanation_layers
+from msht.network.logits import binary_logit
+from pipelines.ensemble import load_fitted
+from pipelines.explain_maps import single_view
+from pipelines.explanation_checks import chosen_images
+from pipelines.run_folder import RunFolder
 
 OUT = Path(__file__).resolve().parent / "results" / "explanation.md"
-NEAR = 9
+STEPS = 8
+ROAD_IMAGES = 6
+COSTLY_LAYER = "encoder_3"
+"""The layer at which methods that run the network for every channel are tried."""
+Row = dict[str, float]
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", type=Path, default=Path("demo"), help="Folder written by `msht demo`.")
-    demo = parser.parse_args().demo
-    if not (demo / "run" / "test.csv").is_file():
-        raise SystemExit(f"{demo} holds no demo; make it first with `make demo`.")
-    bundle = read_bundle(demo / "bundle")
-    ensemble = bundle.ensemble()
-    table = pd.read_csv(demo / "run" / "test.csv")
-    table = table[table["label"] == "positive"]
-    views = np.stack([view_of(read_image(demo / "cohort" / p).pixels, ensemble.preprocessing) for p in table["image"]])
-    masks = np.stack(
-        [view_of(read_image(demo / "cohort" / p).pixels, ensemble.preprocessing)[..., 0] > 127 for p in table["mask"]]
-    )
-    shown = masks.reshape(len(masks), -1).mean(axis=1) > 0.01
-    views, masks = views[shown], masks[shown]
-    near = np.stack([cv2.dilate(m.astype(np.uint8), np.ones((NEAR, NEAR), np.uint8)) > 0 for m in masks])
-    images = to_tensor(views, ensemble.preprocessing)
+    parser.add_argument("runs", type=Path, nargs="*", default=[Path("demo/run")], help="Finished runs.")
+    parser.add_argument("--images", type=int, default=16, help="Images of each run.")
+    parser.add_argument("--out", type=Path, default=OUT)
+    asked = parser.parse_args()
+    lines = ["# Heat maps against every check", ""]
+    for path in asked.runs:
+        lines += measured(path, asked.images)
+    write_text(asked.out, "\n".join(lines) + "\n")
+
+
+def measured(path: Path, count: int) -> list[str]:
+    """The table of one run."""
+    run = RunFolder(path)
+    recipe, split, fitted = run.recipe(), run.split(), load_fitted(run)
+    chosen = chosen_images(run, fitted.decision, recipe.seed, count)
+    preprocessing = single_view(recipe.preprocessing)
+    known = "mask" in chosen
+    batches = []
+    for fold in fitted.folds:
+        rows = chosen[chosen["fold"] == fold.number]
+        if len(rows):
+            views = np.stack([view_of(read_image(inside(split.root, p)).pixels, preprocessing) for p in rows["image"]])
+            masks = None
+            if known:
+                read = [read_image(inside(split.root, p)).pixels for p in rows["mask"]]
+                masks = np.stack([view_of(mask, preprocessing)[..., 0] > 127 for mask in read])
+            network = fold.network.eval()
+            shuffled = randomised_copy(network, seed=recipe.seed)
+            batches.append((network, shuffled, to_tensor(views, preprocessing), masks))
+    layers = list(explanation_layers(fitted.folds[0].network))
     lines = [
-        "# Heat maps against the truth of phantoms",
+        f"## {split.card or path.name}: {recipe.network.name} at {preprocessing.size} px",
         "",
-        f"Demo phantom, bundle {bundle.short_digest}, {len(views)} positive test fields of "
-        f"{table.loc[shown, 'patient_id'].nunique()} patients, mean over {len(ensemble.folds)} networks. By chance: "
-        f"energy {masks.mean():.3f}, pointing {near.mean():.2f}.",
+        f"{len(chosen)} images of {chosen['group'].nunique()} patients.",
         "",
-        "| method | layer | energy on atypical nuclei | pooled over fields | pointing | maps without evidence |",
-        "|---|---|---:|---:|---:|---:|",
+        "| method | layer | deletion (low) | insertion (high) | ROAD (high) | likeness (0) | energy | pointing "
+        "| empty |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for method in METHODS:
-        for layer in explanation_layers(ensemble.folds[0].network):
-            maps = np.mean(
-                [class_activation_map(f.network, images, layer=layer, method=method) for f in ensemble.folds], axis=0
-            )
-            total = np.maximum(maps.sum(axis=(1, 2)), 1e-12)
-            energy = float(np.mean((maps * masks).sum(axis=(1, 2)) / total))
-            pooled = float((maps * masks).sum() / max(maps.sum(), 1e-12))
-            pointing = float(np.mean([n.flat[m.argmax()] for m, n in zip(maps, near, strict=True)]))
-            empty = float((maps.max(axis=(1, 2)) <= 1e-8).mean())
-            row = f"| {method} | {layer} | {energy:.3f} | {pooled:.3f} | {pointing:.2f} | {empty:.0%} |"
-            print(row, flush=True)
-            lines.append(row)
-    write_text(OUT, "\n".join(lines) + "\n")
+    tried = [("by chance", ""), *((m, a) for m in METHODS for a in layers if m not in COSTLY or a == COSTLY_LAYER)]
+    for method, layer in tried:
+        row = one_row(batches, method, layer)
+        cells = [f"{row[name]:.3f}" if name in row else "–" for name in COLUMNS]
+        lines.append(f"| {method} | {layer} | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    return [*lines, ""]
+
+
+COLUMNS = ("deletion", "insertion", "road", "likeness", "energy", "pointing", "empty")
+
+
+def one_row(
+    batches: list[tuple[torch.nn.Module, torch.nn.Module, torch.Tensor, np.ndarray | None]], method: str, layer: str
+) -> Row:
+    """Mean of every check of one method at one layer."""
+    found: dict[str, list[float]] = {name: [] for name in COLUMNS}
+    for network, shuffled, images, masks in batches:
+
+        def score(batch: torch.Tensor, network: torch.nn.Module = network) -> torch.Tensor:
+            return torch.sigmoid(binary_logit(network(batch)).float())
+
+        if layer:
+            maps = class_activation_map(network, images, layer=layer, method=method)
+            forgotten = class_activation_map(shuffled, images[:4], layer=layer, method=method)
+            found["likeness"] += [map_similarity(a, b) for a, b in zip(maps, forgotten, strict=False)]
+        else:
+            maps = chance_maps(len(images), images.shape[-1], 6, 1)
+        found["empty"] += [float(m.max() <= 1e-8) for m in maps]
+        for image, evidence in zip(images, maps, strict=True):
+            found["deletion"].append(deletion(score, image, evidence, steps=STEPS).area)
+            found["insertion"].append(insertion(score, image, evidence, steps=STEPS).area)
+            if len(found["road"]) < ROAD_IMAGES and (not layer or layer.startswith("encoder_3")):
+                found["road"].append(road(score, image, evidence))
+        if masks is not None:
+            for hit, energy, _ in localisation(maps, masks):
+                found["pointing"].append(float(hit))
+                found["energy"].append(energy)
+    return {name: float(np.nanmean(values)) for name, values in found.items() if values}
 
 
 if __name__ == "__main__":

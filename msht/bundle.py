@@ -78,6 +78,9 @@ class Description(BaseModel):
     training: dict[str, Any]
     """What reports say about the training: recipe, epochs, device, which data chose what."""
     limits: tuple[str, ...]
+    explanation: dict[str, Any] = {}
+    """How maps are made, and what their checks on development images found: `method`, `layer`, `data`, `scores`,
+    `sentence`; empty in bundles made before maps were checked."""
     files: dict[str, str]
     """SHA-256 of every other file, by path below the bundle."""
 

@@ -19,6 +19,8 @@ from pipelines import tracking
 from pipelines.cards import card_of, is_synthetic, positive_means
 from pipelines.ensemble import load_fitted
 from pipelines.evaluate import evaluate_run
+from pipelines.evaluation_parts import PartFiles
+from pipelines.explanation_checks import for_bundle
 from pipelines.progress import Progress, Silent
 from pipelines.run_folder import RunFolder
 from pipelines.words import now
@@ -62,7 +64,10 @@ def make_bundle(
         raise InvalidInput(f"{out} exists already.", "Choose another name, or remove it first.")
     client = tracking.open_client(tracking_uri or state["tracking_uri"])
     tracking.require_run(client, state["mlflow_run"])
-    evaluation = evaluate_run(run_path, images=images, device=device, tracking_uri=tracking_uri, progress=progress)
+    evaluation = evaluate_run(
+        run_path, images=images, device=device, tracking_uri=tracking_uri, parts=("explanation",), progress=progress
+    )
+    checked = PartFiles(run).read(PartFiles(run).explanation, evaluation["fitted_digest"])
     recipe, split, fitted = run.recipe(), run.split(check_images=False), load_fitted(run)
     figures = read_json(run.figures_file, what="figures of a run")
     bundle = write_bundle(
@@ -81,6 +86,7 @@ def make_bundle(
             "performance": [*evaluation["performance"], *figures],
             "training": training_facts(recipe, split, state, evaluation, fitted.decision),
             "limits": (*LIMITS, *card_limits(split)),
+            "explanation": for_bundle(checked) if checked else {},
         },
         recipe_yaml=recipe_as_yaml(recipe),
         data_card=render_card(card_of(split)),

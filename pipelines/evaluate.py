@@ -17,7 +17,8 @@ from msht.images.preprocessing import view_of
 from msht.images.quality import measure_quality
 from msht.images.reading import read_image
 from pipelines import tracking
-from pipelines.ensemble import choose_device, load_fitted
+from pipelines.ensemble import FittedRun, choose_device, load_fitted
+from pipelines.evaluation_parts import PARTS, PERTURBED_IMAGES, Part
 from pipelines.performance import UNITS, performance_rows, write_predictions
 from pipelines.progress import Progress, Silent, stage
 from pipelines.run_folder import RunFolder
@@ -35,11 +36,14 @@ def evaluate_run(
     images: Path | None = None,
     device: str = "auto",
     tracking_uri: str | None = None,
+    parts: tuple[Part, ...] = PARTS,
+    perturbed_images: int = PERTURBED_IMAGES,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score the test role with all folds' networks and write `evaluation.json`, `test.csv`, `test_cases.csv`.
 
-    A second call gives the figures that are there. Opening the test set anew is allowed, and counted.
+    A second call gives the figures that are there, and makes the parts that are missing. Opening the test set anew is
+    allowed, and counted; parts belong to the last opening.
 
     Args:
         path: a finished run.
@@ -47,6 +51,8 @@ def evaluate_run(
         images: folder of the images, if they moved.
         device: `auto`, `cpu` or `cuda`.
         tracking_uri: of MLflow; None: `mlflow.db` in this folder.
+        parts: what is made besides the figures, in the folders `validation` and `figures` of the run.
+        perturbed_images: how many test images the part `robustness` draws.
         progress: who listens.
 
     Returns:
@@ -65,6 +71,7 @@ def evaluate_run(
                 f"The figures in {run.evaluation_file} belong to other networks or another decision.",
                 "Open the test set anew with --again; that is recorded.",
             )
+        _complete(run, before, parts, images, device, perturbed_images, progress)
         return before
     split, recipe = run.split(images), run.recipe()
     test = split.test
@@ -101,7 +108,33 @@ def evaluate_run(
     write_predictions(cases, run.test_cases_file)
     write_json(run.evaluation_file, evaluation)
     _log(client, state["mlflow_run"], run, performance, frame, cases, split)
+    _complete(run, evaluation, parts, images, device, perturbed_images, progress, loaded=(split, fitted, ensemble))
     return evaluation
+
+
+def _complete(
+    run: RunFolder,
+    evaluation: dict[str, Any],
+    parts: tuple[Part, ...],
+    images: Path | None,
+    device: str,
+    perturbed_images: int,
+    progress: Progress,
+    *,
+    loaded: tuple[Split, FittedRun, Ensemble] | None = None,
+) -> None:
+    """Make the parts that are wanted and not there, with the networks loaded once."""
+    from pipelines.evaluation_work import complete_parts, missing_parts
+
+    wanted = missing_parts(run, evaluation, parts, perturbed_images)
+    if not wanted:
+        return
+    recipe = run.recipe()
+    if loaded is None:
+        fitted = load_fitted(run)
+        loaded = (run.split(images), fitted, Ensemble(fitted.folds, recipe.preprocessing, choose_device(device)))
+    split, fitted, ensemble = loaded
+    complete_parts(run, split, ensemble, fitted.decision, evaluation, wanted, recipe.seed, perturbed_images, progress)
 
 
 def _refuse_copies(split: Split) -> None:

@@ -16,24 +16,22 @@ from msht.bundle import Bundle, read_bundle
 from msht.errors import InvalidInput
 from msht.explanation.overlay import overlay
 from msht.files import atomic_path, read_json, write_json
-from msht.images.preprocessing import crop_box, to_tensor, view_of
+from msht.images.preprocessing import crop_box, view_of
 from msht.images.reading import read_image
+from pipelines.explain_maps import (
+    METHOD,
+    METHODS_IN_WORDS,
+    case_scale,
+    mean_maps,
+    single_view,
+    unknown_method,
+)
 from pipelines.inputs import file_name_for
 from pipelines.progress import Progress, Silent, stage
 from pipelines.score_parts import KIND
 
-METHOD = "hirescam"
-"""On phantoms the share of the map inside atypical nuclei is twice that of plain Grad-CAM (docs/explanation.md)."""
-METHODS_IN_WORDS = {
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM (Grad-CAM taken element by element)",
-    "layercam": "LayerCAM",
-    "xgradcam": "XGrad-CAM",
-}
-PREFERRED_LAYER = "encoder_3"
-"""Third stage of the backbone. On phantoms, where the truth is known, its maps find the atypical nuclei, while those of
-the decoders and of the last norm do no better than chance (docs/explanation.md)."""
+__all__ = ["METHOD", "METHODS_IN_WORDS", "Maps", "case_scale", "explain_case", "explain_cases", "mean_maps"]
+
 SHOWN = 4
 PICTURE_EDGE = 480
 """Edge in px of the stored pictures: sharp at the size a page shows them."""
@@ -80,8 +78,8 @@ def explain_case(
         fields: the case's rows of `images.parquet`.
         case: its id.
         call: of the case.
-        method: of `msht.explanation.cam.METHODS`; None: that of the maps that are there, else `METHOD`.
-        layer: public name of the layer; None: that of the maps that are there, else the one reports use.
+        method: of `msht.explanation.cam.METHODS`; None: that of the maps that are there, else the bundle's.
+        layer: public name of the layer; None: that of the maps that are there, else the bundle's.
         device: where the networks run.
         networks: an ensemble loaded before, for many cases; None: loaded here if needed.
 
@@ -89,7 +87,7 @@ def explain_case(
         InvalidInput: if an image changed since it was scored.
     """
     if method is not None and method not in METHODS_IN_WORDS:
-        raise InvalidInput(f"--method {method} is unknown.", f"Choose one of {', '.join(METHODS_IN_WORDS)}.")
+        raise unknown_method(method)
     folder = scores / "maps" / file_name_for(case)
     chosen = deciding_fields(fields, call)
     key = {
@@ -103,10 +101,11 @@ def explain_case(
         same = method in (None, kept["asked"]["method"]) and layer in (None, kept["asked"]["layer"])
         if kept["key"] == key and same:
             return Maps(folder, kept["layer"], kept["method"], kept["scale"], kept["fields"])
-    method = method or METHOD
+    kept_choice = bundle.description.explanation
+    method = method or str(kept_choice.get("method", METHOD))
     if chosen.empty:
         return Maps(folder, "", METHODS_IN_WORDS[method], 1.0, [])
-    preprocessing = bundle.description.preprocessing
+    preprocessing = single_view(bundle.description.preprocessing)
     ensemble = networks or bundle.ensemble(device)
     views, crops, boxes = [], [], []
     for row in chosen.itertuples():
@@ -125,7 +124,7 @@ def explain_case(
             )
         )
         boxes.append(box)
-    maps, shown_layer = mean_maps(ensemble, np.stack(views), method=method, layer=layer)
+    maps, shown_layer = mean_maps(ensemble, np.stack(views), method=method, layer=layer or kept_choice.get("layer"))
     method_words = f"{METHODS_IN_WORDS[method]}, mean over {len(ensemble.folds)} networks"
     scale = case_scale(maps)
     rows = []
@@ -159,55 +158,6 @@ def explain_case(
     return Maps(folder, shown_layer, method_words, scale, rows)
 
 
-def mean_maps(
-    ensemble: Any, views: np.ndarray, *, method: str = METHOD, layer: str | None = None
-) -> tuple[np.ndarray, str]:
-    """Mean over the networks of their maps for the positive class, and the layer in words.
-
-    Args:
-        ensemble: of the bundle.
-        views: uint8 of shape (B, S, S, 3).
-        method: of `msht.explanation.cam.METHODS`.
-        layer: public name of the layer; None: the one that reports use.
-
-    Returns:
-        Maps, float32 of shape (B, S, S), not negative and not scaled, and the name of the layer.
-    """
-    from msht.explanation.cam import class_activation_map
-
-    images = to_tensor(views, ensemble.preprocessing).to(ensemble.device)
-    layer = layer or explained_layer(ensemble.folds[0].network)
-    maps = [
-        class_activation_map(fold.network, images, layer=layer, method=method, class_index=1) for fold in ensemble.folds
-    ]
-    return np.mean(maps, axis=0), layer_in_words(layer)
-
-
-def case_scale(maps: np.ndarray) -> float:
-    """The evidence drawn as full in every map of a case, shape (B, S, S): the median of the fields' largest values.
-
-    The largest value of all would leave most fields blank, since gradients differ tenfold between fields that score
-    alike; values above the scale are drawn as its last colour, and the report says so. It is 1 without any evidence.
-    """
-    median = float(np.median(maps.reshape(len(maps), -1).max(axis=1)))
-    return median if median > 0 else float(maps.max()) or 1.0
-
-
-def explained_layer(network: Any) -> str:
-    """The public name of the layer that reports explain a network at."""
-    from msht.explanation.cam import default_layer
-    from msht.network.explain import explanation_layers
-
-    return PREFERRED_LAYER if PREFERRED_LAYER in explanation_layers(network) else default_layer(network)
-
-
-def layer_in_words(layer: str) -> str:
-    """A layer's public name as a reader knows it."""
-    kind, _, number = layer.partition("_")
-    words = {"encoder": f"backbone stage {number}", "decoder": f"decoder {number}, after its self-attention"}
-    return words.get(kind, {"norm": "the last layer norm", "last": "the last feature layer"}.get(layer, layer))
-
-
 def write_picture(path: Path, pixels: np.ndarray) -> None:
     """Write an RGB picture as JPEG, whole or not at all."""
     from PIL import Image
@@ -234,12 +184,19 @@ def cases_of_scores(scores: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
     return images, cases, rejected, record
 
 
+def is_scoring(path: Path) -> bool:
+    """Whether a folder was written by `msht score`."""
+    return (path / "run.json").is_file() and read_json(path / "run.json", what="record of a scoring").get(
+        "kind"
+    ) == KIND
+
+
 def explain_cases(
     bundle_path: Path,
     scores: Path,
     *,
     cases: Sequence[str] | None = None,
-    method: str = METHOD,
+    method: str | None = None,
     layer: str | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
@@ -250,8 +207,8 @@ def explain_cases(
         bundle_path: that scored them.
         scores: folder of the scores.
         cases: their ids; None: all that could be evaluated.
-        method: of `msht.explanation.cam.METHODS`.
-        layer: public name of the layer; None: the one that reports use.
+        method: of `msht.explanation.cam.METHODS`; None: that of the maps that are there, else the bundle's.
+        layer: public name of the layer; None: that of the maps that are there, else the bundle's.
         device: `auto`, `cpu` or `cuda`.
         progress: who listens.
 

@@ -20,7 +20,15 @@ from msht.training.recipe import Recipe, flatten
 from pipelines.bundle import LIMITS, architecture_in_words, card_limits, cohort_facts, training_facts
 from pipelines.cards import card_of
 from pipelines.compare_tables import comparisons_for_report
+from pipelines.report_validation_parts import (
+    deferral_section,
+    explanation_section,
+    failures_section,
+    local_values,
+    robustness_section,
+)
 from pipelines.run_folder import RunFolder
+from pipelines.tracking_reports import log_validation_report
 from pipelines.validation_figures import (
     Level,
     calibration_result,
@@ -43,11 +51,20 @@ from reports.validation import (
     write_validation_report,
 )
 
+DEFERRED_ERROR = 0.05
+"""Error allowed among the cases that are not referred, unless another is asked for."""
 WORDS = {"patient_id": "patient", "case_id": "case", "slide_id": "slide", None: "image"}
 
 
 def report_validation(
-    run_path: Path, out: Path, *, created: datetime | None = None, comparison: Path | None = None
+    run_path: Path,
+    out: Path,
+    *,
+    created: datetime | None = None,
+    comparison: Path | None = None,
+    prevalence: float | None = None,
+    error: float = DEFERRED_ERROR,
+    subgroups: tuple[str, ...] = (),
 ) -> Path:
     """Write the validation report of a run.
 
@@ -56,22 +73,46 @@ def report_validation(
         out: the PDF.
         created: time of the report; None: now.
         comparison: folder of `msht compare` with this run among its models.
+        prevalence: of the place where the model is to be used, in (0, 1).
+        error: allowed among the cases that are not referred, for the deferral curve.
+        subgroups: further columns of the cohort to part the test fields by.
 
     Raises:
-        InvalidInput: if the run is unfinished, or its test set was never opened.
+        InvalidInput: if the run is unfinished, its test set was never opened, or an option makes no sense.
     """
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise InvalidInput(f"--prevalence is {prevalence:g}.", "Give a share between 0 and 1, such as 0.3.")
+    if not 0 <= error < 1:
+        raise InvalidInput(f"--error is {error:g}.", "Give a share from 0 to below 1, such as 0.05.")
     run = RunFolder(run_path)
     state = run.require_finished()
     if not run.evaluation_file.is_file():
         raise InvalidInput(f"The test set of {run_path} was never opened.", f"Open it with `msht evaluate {run_path}`.")
-    report = build_validation_report(run, state, created or datetime.now(UTC).astimezone())
+    report = build_validation_report(
+        run,
+        state,
+        created or datetime.now(UTC).astimezone(),
+        prevalence=prevalence,
+        error=error,
+        subgroups=subgroups,
+    )
     if comparison is not None:
         report = report.model_copy(update={"comparisons": comparisons_for_report(comparison, run.fitted_digest())})
-    return write_validation_report(report, out)
+    write_validation_report(report, out)
+    log_validation_report(run, report)
+    return out
 
 
-def build_validation_report(run: RunFolder, state: dict[str, Any], created: datetime) -> ValidationReport:
-    """Put together what the report says."""
+def build_validation_report(
+    run: RunFolder,
+    state: dict[str, Any],
+    created: datetime,
+    *,
+    prevalence: float | None = None,
+    error: float = DEFERRED_ERROR,
+    subgroups: tuple[str, ...] = (),
+) -> ValidationReport:
+    """Put together what the report says; arguments as `report_validation`."""
     recipe, split = run.recipe(), run.split(check_images=False)
     decision = Decision.model_validate(read_json(run.decision_file, what="decision of a run")["decision"])
     evaluation = read_json(run.evaluation_file, what="evaluation of a run")
@@ -128,8 +169,11 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
         calibration=tuple(calibration_result(*s, row=_row_of(rows, s[0], s[1])) for s in sets),
         roc=tuple(roc(*s, row=_row_of(rows, s[0], s[1])) for s in sets if len(set(s[2])) == 2),
         prevalence=tuple(
-            curve for level in ("case", "field") if (curve := prevalence_curve(test_rows[level], level)) is not None
+            curve
+            for level in ("case", "field")
+            if (curve := prevalence_curve(test_rows[level], level, prevalence)) is not None
         ),
+        local=local_values(test_rows, prevalence),
         distributions=tuple(
             ScoreDistribution(
                 name=name,
@@ -141,12 +185,12 @@ def build_validation_report(run: RunFolder, state: dict[str, Any], created: date
             for name, level, labels, values in sets
             if name == "Test"
         ),
-        subgroups=subgroup_rows(test, decision, recipe.seed),
-        decision_curve=net_benefit(sets[0]),
-        robustness=NotAvailable(reason="Images were not perturbed in this run."),
-        deferral=NotAvailable(reason="Not computed in this run; indeterminate cases are counted in the summary."),
-        explanation_checks=NotAvailable(reason="The heat maps were not tested in this run."),
-        failures=NotAvailable(reason="No gallery was made in this run."),
+        subgroups=subgroup_rows(test, decision, recipe.seed, subgroups),
+        decision_curve=net_benefit(sets[0], sets[1]),
+        deferral=deferral_section(sets[0], sets[1], decision, error),
+        **robustness_section(run, evaluation["fitted_digest"]),
+        **explanation_section(run, evaluation["fitted_digest"]),
+        **failures_section(run, evaluation["fitted_digest"]),
         comparisons=NotAvailable(reason="One model was trained."),
         limits=(*LIMITS, *card_limits(split)),
         data_card=card_in_words(card),

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_curve
 from msht.calibration.reliability import calibration_line, expected_calibration_error, reliability_curve
 from msht.cohort.manifest import CLASSES
 from msht.decision import Decision
+from msht.errors import InvalidInput
 from msht.statistics.decision import decision_curve, predictive_values, subgroup_table
 from msht.statistics.summary import MEASURES
 from pipelines.report_case import counts_part, estimate_part
@@ -29,6 +30,23 @@ from reports.validation import (
 Level = Literal["field", "case"]
 REPORTED = tuple(measure for measure in MEASURES if measure not in {"brier", "log_loss"})
 SUBGROUP_COLUMNS = ("site", "stain", "magnification")
+MOST_VALUES = 20
+"""Most subgroups that one column may make."""
+PREDICTED = (
+    "image",
+    "label",
+    "mask",
+    "role",
+    "fold",
+    "logit",
+    "probability",
+    "spread",
+    "novelty",
+    "evaluable",
+    "case",
+    "group",
+)
+"""Columns of the test predictions that are no property of a patient or photograph."""
 
 
 def labels_and_scores(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -95,8 +113,8 @@ def roc(name: str, level: Level, labels: np.ndarray, values: np.ndarray, *, row:
     )
 
 
-def prevalence_curve(row: dict[str, Any], level: Any) -> PrevalenceCurve | None:
-    """PPV and NPV over prevalence; None where sensitivity or specificity is not defined."""
+def prevalence_curve(row: dict[str, Any], level: Any, chosen: float | None = None) -> PrevalenceCurve | None:
+    """PPV and NPV over prevalence, a chosen one marked; None where sensitivity or specificity is not defined."""
     sensitivity, specificity = (row["estimates"][m]["value"] for m in ("sensitivity", "specificity"))
     if sensitivity is None or specificity is None:
         return None
@@ -109,14 +127,35 @@ def prevalence_curve(row: dict[str, Any], level: Any) -> PrevalenceCurve | None:
         ppv=tuple(values.ppv[known]),
         npv=tuple(values.npv[known]),
         cohort_prevalence=row["prevalence"],
+        local_prevalence=chosen,
     )
 
 
-def subgroup_rows(test: pd.DataFrame, decision: Decision, seed: int) -> tuple[SubgroupRow, ...] | NotAvailable:
-    """Figures by site, stain and magnification, where the test role knows them."""
-    columns = {c: test[c].to_numpy() for c in SUBGROUP_COLUMNS if c in test and test[c].nunique() > 1}
+def subgroup_rows(
+    test: pd.DataFrame, decision: Decision, seed: int, further: tuple[str, ...] = ()
+) -> tuple[SubgroupRow, ...] | NotAvailable:
+    """Figures by site, stain, magnification and further columns, where the test role knows them.
+
+    Raises:
+        InvalidInput: if a further column is not there, or has more values than a table can show.
+    """
+    for column in further:
+        own = [str(c) for c in test if c not in PREDICTED and not str(c).startswith("probability")]
+        if column not in own:
+            known = ", ".join(c for c in own if test[c].nunique() <= MOST_VALUES)
+            raise InvalidInput(f"The test role has no column '{column}' of its own.", f"Choose among {known}.")
+        if test[column].nunique() > MOST_VALUES:
+            raise InvalidInput(
+                f"The column '{column}' has {test[column].nunique()} values; a subgroup table shows {MOST_VALUES}.",
+                "Choose a column that parts the images into groups.",
+            )
+    names = dict.fromkeys((*SUBGROUP_COLUMNS, *further))
+    columns = {c: test[c].to_numpy() for c in names if c in test and test[c].nunique() > 1}
     if not columns:
-        return NotAvailable(reason="The test role knows no site, stain or magnification that differs.")
+        return NotAvailable(
+            reason="The test role knows no site, stain or magnification that differs; `--subgroup COLUMN` parts the "
+            "images by another column."
+        )
     labels, values = labels_and_scores(test)
     grouped_by_patient = "patient_id" in test and bool((test["group"] == test["patient_id"]).all())
     table = subgroup_table(
@@ -145,10 +184,15 @@ def subgroup_rows(test: pd.DataFrame, decision: Decision, seed: int) -> tuple[Su
     return tuple(rows)
 
 
-def net_benefit(data: tuple[str, Level, np.ndarray, np.ndarray]) -> DecisionCurve | NotAvailable:
-    """The decision curve of one set of predictions."""
-    _, _, labels, values = data
-    if len(set(labels)) < 2:
-        return NotAvailable(reason="The test cases are of one class.")
-    curve = decision_curve(labels, values)
-    return DecisionCurve(threshold=tuple(curve.threshold), model=tuple(curve.model), treat_all=tuple(curve.act_on_all))
+def net_benefit(*candidates: tuple[str, Level, np.ndarray, np.ndarray]) -> DecisionCurve | NotAvailable:
+    """The decision curve of the first set of predictions that holds both classes."""
+    for _, level, labels, values in candidates:
+        if len(set(labels)) == 2:
+            curve = decision_curve(labels, values)
+            return DecisionCurve(
+                level=level,
+                threshold=tuple(curve.threshold),
+                model=tuple(curve.model),
+                treat_all=tuple(curve.act_on_all),
+            )
+    return NotAvailable(reason="The test data are of one class.")

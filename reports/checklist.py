@@ -1,13 +1,14 @@
 """What a reviewer asks for, and where the validation report answers.
 
-The items are this project's own list, in its own words, drawn from CLAIM 2024, STARD-AI and TRIPOD+AI;
-numbered items of one standard come with the report. The page numbers are found when the document is set.
+First this project's own list, then the items of CLAIM 2024, STARD-AI and TRIPOD+AI by their numbers, then what comes
+with the report. The page numbers are found when the document is set.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reports.checklist_items import GUIDELINES
 from reports.sections import NotAvailable
 from reports.wording import one_line
 
@@ -36,6 +37,9 @@ SECTIONS = {
     "environment": "Digests and environment",
 }
 """Label of a section and its heading, in the order of the document."""
+
+OWN = "What a validation report must say"
+"""Name of this project's own list."""
 
 _ITEMS = (
     ("Intended use, users, uses out of scope", "purpose"),
@@ -81,13 +85,22 @@ def missing_sections(report: ValidationReport) -> dict[str, str]:
 
 
 def checklist(report: ValidationReport) -> list[dict[str, Any]]:
-    """Rows of the checklist: standard, item, and either the label of its section or why there is none."""
+    """Rows of the checklist: standard, number, item, and either the label of its section or why there is none."""
     missing = missing_sections(report)
     labels = {heading: label for label, heading in SECTIONS.items()}
-    rows: list[dict[str, Any]] = [{"standard": "msht", "item": item, "label": label} for item, label in _ITEMS]
+    rows: list[dict[str, Any]] = [
+        {"standard": OWN, "number": str(number), "item": item, "label": label}
+        for number, (item, label) in enumerate(_ITEMS, start=1)
+    ]
+    for standard, items in GUIDELINES.items():
+        for number, words, answer in items:
+            there = not answer.startswith("!")
+            row: dict[str, Any] = {"standard": standard, "number": number, "item": words}
+            rows.append(row | {"label": answer if there else None, "reason": "" if there else answer[1:]})
     for entry in report.checklist:
         label = labels.get(entry.section or "")
-        row = {"standard": one_line(entry.standard, 60), "item": one_line(entry.item, 200), "label": label}
+        row = {"standard": one_line(entry.standard, 60), "number": "", "item": one_line(entry.item, 200)}
+        row["label"] = label
         if label is None:
             row["reason"] = one_line(entry.reason or "No section answers it.", 400)
         rows.append(row)

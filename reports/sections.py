@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from reports.parts import Counts, Estimate, Level, Part, Probability
@@ -213,6 +212,9 @@ class PrevalenceCurve(Part):
     cohort_prevalence: Probability
     """Marked on the axis: the prevalence of this cohort."""
 
+    local_prevalence: Probability | None = None
+    """Marked on the axis: the prevalence that the reader chose."""
+
 
 class ScoreDistribution(Part):
     """Calibrated scores by reference label."""
@@ -259,92 +261,6 @@ class SubgroupRow(Part):
 
     small: bool = False
     """Too small to conclude from; printed with a mark."""
-
-
-class DecisionCurve(Part):
-    """Net benefit over threshold probability."""
-
-    threshold: tuple[Probability, ...]
-    """(points,) threshold probabilities."""
-
-    model: tuple[float, ...]
-    """(points,) net benefit of the model."""
-
-    treat_all: tuple[float, ...]
-    """(points,) net benefit of calling every case positive."""
-
-
-class RobustnessRow(Part):
-    """One perturbation at one strength."""
-
-    perturbation: str
-    """"JPEG quality", "Gaussian blur", "stain shift", "rotation"."""
-
-    strength: str
-    """With its unit: "sigma 2 px"."""
-
-    auroc: Estimate
-    """Area under the ROC curve under the perturbation."""
-
-    sensitivity: Estimate
-    """At the unchanged threshold."""
-
-    specificity: Estimate
-    """At the unchanged threshold."""
-
-    flipped: Probability | None = None
-    """Share of calls that changed."""
-
-
-class DeferralCurve(Part):
-    """Error among the cases kept, over the share referred."""
-
-    deferred: tuple[Probability, ...]
-    """(points,) share of cases referred, least certain first."""
-
-    error: tuple[Probability, ...]
-    """(points,) error among the rest."""
-
-    statement: str = ""
-    """What the curve says at the chosen error, as a sentence."""
-
-
-class ExplanationCheck(Part):
-    """One check of the heat maps."""
-
-    check: str
-    """"Weight randomisation", "Deletion", "Pointing game"."""
-
-    method: str
-    """"Grad-CAM, decoder 4"."""
-
-    result: str
-    """The figure with its interval, and what it would be by chance."""
-
-    passed: bool | None = None
-    """Whether the check is passed; None where there is no bar."""
-
-
-class Failure(Part):
-    """One wrong call, for the gallery."""
-
-    name: str
-    """File name or case."""
-
-    truth: str
-    """Reference label."""
-
-    probability: Probability
-    """Calibrated score."""
-
-    crop: Path
-    """What the model saw."""
-
-    overlay: Path | None = None
-    """With its heat map."""
-
-    note: str = ""
-    """What a person sees in it."""
 
 
 class Comparison(Part):

@@ -13,19 +13,24 @@ from reports.sections import (
     ChecklistItem,
     Choice,
     Comparison,
-    DecisionCurve,
-    DeferralCurve,
     Disjointness,
-    ExplanationCheck,
-    Failure,
     FlowRow,
     NotAvailable,
     PrevalenceCurve,
     ResultRow,
-    RobustnessRow,
     RocCurve,
     ScoreDistribution,
     SubgroupRow,
+)
+from reports.sections_evidence import (
+    DecisionCurve,
+    DeferralCurve,
+    ExplanationCheck,
+    Failure,
+    LocalValues,
+    MapCurves,
+    Probes,
+    RobustnessRow,
 )
 from reports.typesetting import typeset, write_pdf
 
@@ -40,8 +45,11 @@ __all__ = [
     "ExplanationCheck",
     "Failure",
     "FlowRow",
+    "LocalValues",
+    "MapCurves",
     "NotAvailable",
     "PrevalenceCurve",
+    "Probes",
     "ResultRow",
     "RobustnessRow",
     "RocCurve",
@@ -129,6 +137,9 @@ class ValidationReport(Part):
     prevalence: tuple[PrevalenceCurve, ...] = ()
     """PPV and NPV over prevalence."""
 
+    local: tuple[LocalValues, ...] = ()
+    """PPV and NPV at a prevalence that the reader chose."""
+
     distributions: tuple[ScoreDistribution, ...] = ()
     """Score distributions."""
 
@@ -141,14 +152,29 @@ class ValidationReport(Part):
     robustness: tuple[RobustnessRow, ...] | NotAvailable = _NOT_COMPUTED
     """Perturbed images."""
 
+    robustness_note: str = ""
+    """Which images were perturbed, how many, and under which opening of the test set."""
+
     deferral: DeferralCurve | NotAvailable = _NOT_COMPUTED
     """Error over share referred."""
 
     explanation_checks: tuple[ExplanationCheck, ...] | NotAvailable = _NOT_COMPUTED
     """Whether the heat maps are true."""
 
+    explanation_note: str = ""
+    """Which maps were checked, on which images."""
+
+    map_curves: MapCurves | None = None
+    """Deletion and insertion curves."""
+
+    probes: Probes | None = None
+    """Occlusion and shuffling of patches."""
+
     failures: tuple[Failure, ...] | NotAvailable = _NOT_COMPUTED
     """Gallery of wrong calls."""
+
+    failures_note: str = ""
+    """How many wrong calls there are, which are shown, and the scale of their maps."""
 
     comparisons: tuple[Comparison, ...] | NotAvailable = _NOT_COMPUTED
     """Paired comparisons with other models."""

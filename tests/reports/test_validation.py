@@ -10,6 +10,9 @@ from pydantic import ValidationError
 from pypdf import PdfReader
 
 from msht.errors import InvalidInput
+from reports.checklist import SECTIONS
+from reports.checklist_items import GUIDELINES
+from reports.figures_evidence import robustness_figure
 from reports.parts import Counts, Estimate, Fact, Weight
 from reports.validation import (
     CalibrationResult,
@@ -22,8 +25,11 @@ from reports.validation import (
     ExplanationCheck,
     Failure,
     FlowRow,
+    LocalValues,
+    MapCurves,
     NotAvailable,
     PrevalenceCurve,
+    Probes,
     ResultRow,
     RobustnessRow,
     RocCurve,
@@ -158,15 +164,39 @@ def every_section(pictures: tuple[Path, Path]) -> dict[str, Any]:
             ),
         ),
         "decision_curve": DecisionCurve(threshold=(0.1, 0.5), model=(0.3, 0.2), treat_all=(0.25, -0.2)),
-        "robustness": (
+        "robustness": tuple(
             RobustnessRow(
-                perturbation="JPEG quality",
-                strength="50",
+                perturbation=kind,
+                strength=strength,
                 auroc=around(0.9),
                 sensitivity=around(0.9),
                 specificity=around(0.9),
-                flipped=0.02,
-            ),
+                flipped=flipped,
+                refused=0.1,
+                number=number,
+            )
+            for kind, strength, flipped, number in (
+                ("as photographed", "none", 0.0, 0.0),
+                ("JPEG", "quality 50", 0.02, 50.0),
+                ("Rotation", "90°", 0.035, 90.0),
+            )
+        ),
+        "robustness_note": "12 images of 6 patients.",
+        "local": (LocalValues(level="case", prevalence=0.05, ppv=around(0.4), npv=around(0.98)),),
+        "map_curves": MapCurves(
+            shares=(0, 0.5, 1),
+            deletion=(0.9, 0.3, 0.1),
+            insertion=(0.1, 0.8, 0.9),
+            deletion_chance=(0.9, 0.6, 0.1),
+            insertion_chance=(0.1, 0.4, 0.9),
+        ),
+        "probes": Probes(
+            shares=(0, 0.5),
+            random=(0.9, 0.7),
+            salient=(0.9, 0.2),
+            non_salient=(0.9, 0.8),
+            grids=(1, 4),
+            shuffled=(0.9, 0.6),
         ),
         "deferral": DeferralCurve(deferred=(0, 0.5), error=(0.06, 0.01)),
         "explanation_checks": (ExplanationCheck(check="Pointing game", method="Grad-CAM", result="0.71", passed=True),),
@@ -197,8 +227,10 @@ def test_a_section_that_cannot_be_filled_is_named_with_its_reason(
 ) -> None:
     report = make_validation(subgroups=NotAvailable(reason="The cohort names no site."))
     pages = text_of(report, tmp_path)
-    assert "Subgroups and fairness not available: The cohort names no site." in pages[-1]
-    assert "ROC curve, distribution of scores not available: Not handed over by this run." in pages[-1]
+    text = " ".join(pages)
+    assert "Subgroups and fairness not available: The cohort names no site." in text
+    assert "ROC curve, distribution of scores not available: Not handed over by this run." in text
+    assert re.search(r"23b Differences between clusters not available: The cohort names no site\.", text)
     assert "Subgroups" not in pages[0]
 
 
@@ -206,20 +238,60 @@ def test_every_section_is_printed_when_given_and_found_by_its_page(
     make_validation: MakeValidation, every_section: dict[str, Any], tmp_path: Path
 ) -> None:
     pages = text_of(make_validation(**every_section), tmp_path)
-    assert "not available" not in " ".join(pages)
+    own = " ".join(pages).partition("What a validation report must say")[2].partition("CLAIM 2024 No.")[0]
+    assert "Subgroups and fairness" in own
+    assert "not available" not in own
     rows = re.findall(r"(Robustness to image quality|Analysis of errors) ([A-Z][a-z ]+) (\d+)", " ".join(pages))
     assert len(rows) == 2
     for _, heading, page in rows:
         assert heading in pages[int(page) - 1]
 
 
+def test_every_item_of_the_guidelines_is_answered_by_a_page_or_a_reason(
+    make_validation: MakeValidation, every_section: dict[str, Any], tmp_path: Path
+) -> None:
+    """Numbers as published: CLAIM 2024 has 44 items, STARD-AI 40 (48 rows), TRIPOD+AI 27 (52 rows)."""
+    numbers = {name: [number for number, _, _ in items] for name, items in GUIDELINES.items()}
+    assert numbers["CLAIM 2024"] == [str(number) for number in range(1, 45)]
+    assert len(numbers["STARD-AI"]) == 48
+    assert len({re.sub("[a-d]", "", number) for number in numbers["STARD-AI"]}) == 40
+    assert len(numbers["TRIPOD+AI"]) == 52
+    assert len({re.sub("[a-g]", "", number) for number in numbers["TRIPOD+AI"]}) == 27
+    pages = text_of(make_validation(**every_section), tmp_path)
+    text = " ".join(pages)
+    rows = re.findall(r"(?:38 Diagnostic accuracy with intervals|31 Accuracy with intervals) Results (\d+)", text)
+    assert len(rows) == 2
+    assert all("2 × 2 counts" in pages[int(page) - 1] for page in rows)
+    for items in GUIDELINES.values():
+        for _, _, answer in items:
+            assert answer.startswith("!") or answer in SECTIONS
+
+
+def test_robustness_says_changed_and_refused_and_the_local_predictive_values(
+    make_validation: MakeValidation, every_section: dict[str, Any], tmp_path: Path
+) -> None:
+    text = " ".join(text_of(make_validation(**every_section), tmp_path))
+    assert "12 images of 6 patients." in text
+    assert re.search(r"Rotation 90° 0\.900 .* 3\.5 % 10\.0 %", text)
+    assert re.search(r"by case 5\.0 % 40\.0 % .* 98\.0 %", text)
+
+
+@pytest.mark.parametrize("form", ["svg", "png", "pdf"])
+def test_figures_stand_alone_in_every_form_with_equal_bytes(every_section: dict[str, Any], form: Any) -> None:
+    one, two = (robustness_figure(every_section["robustness"], form=form) for _ in range(2))
+    assert one == two
+    assert one.startswith({"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}[form])
+    if form == "svg":
+        assert b"<text" not in one  # outlines: the file needs no font where it is opened
+
+
 def test_further_checklist_items_point_to_sections(make_validation: MakeValidation, tmp_path: Path) -> None:
     items = (
-        ChecklistItem(standard="CLAIM 2024", item="Ground truth", section="Data"),
-        ChecklistItem(standard="CLAIM 2024", item="Registration number", reason="Not registered."),
+        ChecklistItem(standard="Further list", item="Ground truth", section="Data"),
+        ChecklistItem(standard="Further list", item="Registration number", reason="Not registered."),
     )
     text = " ".join(text_of(make_validation(checklist=items), tmp_path))
-    assert re.search(r"CLAIM 2024 Ground truth Data \d", text)
+    assert re.search(r"Further list No\. Asked Answered in Page Ground truth Data \d", text)
     assert "Registration number not available: Not registered." in text
 
 

@@ -37,7 +37,7 @@ def redness(images: torch.Tensor) -> torch.Tensor:
     return (images[:, 0] - images[:, 1]).clamp(min=0).mean(dim=(1, 2))
 
 
-@pytest.mark.parametrize("fill", ["blur", "zero", "road"])
+@pytest.mark.parametrize("fill", ["mean", "blur", "zero", "road"])
 def test_a_true_map_deletes_early_and_inserts_early(fill: str) -> None:
     image, mask = image_with_a_mark()
     true, false = mask.astype(float), 1.0 - mask
