@@ -14,6 +14,7 @@ from msht.cohort.splits import Split, describe_split
 from msht.decision import Decision, reference_in_words
 from msht.errors import BrokenBundle, InvalidInput
 from msht.files import read_json
+from msht.images.preprocessing import view_of
 from msht.training.recipe import Recipe, recipe_as_yaml
 from pipelines import tracking
 from pipelines.cards import card_of, is_synthetic, positive_means
@@ -104,8 +105,9 @@ def verify_bundle(path: Path) -> Bundle:
     """
     bundle = read_bundle(path)
     ensemble = bundle.ensemble()
-    size = bundle.description.preprocessing.size
-    scores = ensemble.score(np.zeros((2, size, size, 3), dtype=np.uint8))
+    preprocessing = bundle.description.preprocessing
+    blank = view_of(np.zeros((8, 8, 3), dtype=np.uint8), preprocessing)
+    scores = ensemble.score(np.stack([blank, blank]))
     if not np.isfinite(scores.fold_logits).all():
         raise BrokenBundle(f"A network of {path} answers with no number.", "Make the bundle again.")
     return bundle

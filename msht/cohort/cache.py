@@ -47,6 +47,7 @@ MARKER = "msht-cache.json"
 STALE_SECONDS = 3600
 """Age from which what a killed writer left is removed."""
 LOCK_SECONDS = 60
+DEFAULT_GIB = 50.0
 
 
 class FieldCache:
@@ -189,6 +190,28 @@ class FieldCache:
 
     def _write_total(self, total: int) -> None:
         (self.folder / ".total").write_text(str(total), encoding="ascii")
+
+
+def cache_from_environment() -> FieldCache | None:
+    """The cache that `MSHT_CACHE` names, bounded by `MSHT_CACHE_GIB` (50); None where it names none.
+
+    A place on a machine shapes no model, so no recipe holds it; the environment reaches every process of a run.
+
+    Raises:
+        InvalidInput: if the folder holds something else, or the bound is no positive number.
+        MissingResource: if it cannot be written.
+    """
+    folder = os.environ.get("MSHT_CACHE")
+    if not folder:
+        return None
+    text = os.environ.get("MSHT_CACHE_GIB", str(DEFAULT_GIB))
+    try:
+        gib = float(text)
+    except ValueError:
+        gib = math.nan
+    if not 0 < gib < math.inf:
+        raise InvalidInput(f"MSHT_CACHE_GIB is '{text}'.", "Give the size of the cache in GiB, e.g. 50.")
+    return FieldCache(Path(folder), int(gib * 2**30))
 
 
 def _versions() -> dict[str, str]:

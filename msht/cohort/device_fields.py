@@ -27,7 +27,7 @@ class DeviceFields(Dataset):
         labels: class indices, N of them.
         augmenter: draws.
         device: that trains.
-        resident: whether all fields are kept there; None: if they fit, and the device is not the CPU.
+        resident: whether all fields are kept where the batches go; None: if they fit, and the device is a GPU.
 
     Raises:
         InvalidInput: if the augmentation cannot be done on a device.
@@ -47,7 +47,6 @@ class DeviceFields(Dataset):
         self.images = list(images)
         self.labels = list(labels)
         self.augmenter = augmenter
-        self.device = device
         self.resident = _fits(store, self.images, device) if resident is None else resident
         self._fields: list[torch.Tensor] | None = None
 
@@ -74,16 +73,16 @@ class DeviceFields(Dataset):
     def views(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Make what the network sees of a batch, on the device where it is: float32, shape (B, 3, S, S)."""
         if self.resident:
-            fields = self._kept()
+            fields = self._kept(batch["matrix"].device)
             batch = {**batch, **padded([fields[row] for row in batch["row"].tolist()])}
-            batch["sizes"] = batch["sizes"].to(batch["pixels"].device)
+            batch["sizes"] = batch["sizes"].to(batch["matrix"].device)
         views = batch_views(batch, self.store.preprocessing.size)
         return normalised(views, self.store.preprocessing)
 
-    def _kept(self) -> list[torch.Tensor]:
+    def _kept(self, device: torch.device) -> list[torch.Tensor]:
         if self._fields is None:
             # In the training process alone: workers, which get a copy of this data set, never ask for it.
-            self._fields = [torch.from_numpy(self.store.source(i).pixels).to(self.device) for i in self.images]
+            self._fields = [torch.from_numpy(self.store.source(i).pixels).to(device) for i in self.images]
         return self._fields
 
 
