@@ -68,28 +68,24 @@ class BundleModel(PythonModel):
         rows: list[dict[str, Any]] = []
         for start in range(0, len(model_input), BATCH):
             rows += self._answer([bytes_of(value) for value in model_input[INPUT].iloc[start : start + BATCH]])
-        return pd.DataFrame(rows, columns=list(OUTPUTS))
+        return pd.DataFrame(rows, columns=list(OUTPUTS), dtype=object)
 
     def _answer(self, files: list[bytes]) -> list[dict[str, Any]]:
         decision = self.bundle.description.decision
         rows, good = [], []
         for data in files:
-            row = dict.fromkeys(OUTPUTS)
+            row: dict[str, Any] = dict.fromkeys(OUTPUTS)  # no figure is None, which JSON has, and not NaN
             row.update(
                 call="not evaluable",
                 evaluable=False,
                 out_of_distribution=False,
                 threshold=decision.field_point.threshold,
                 bundle=self.bundle.digest,
-                probability=np.nan,
-                novelty=np.nan,
-                spread=np.nan,
-                logit=np.nan,
                 sha256="",
             )
             rows.append(row)
             try:
-                decoded = decode_image(data, Path("the image"))
+                decoded = decode_image(data, named(data))
             except UnreadableImage as error:
                 row["not_evaluable_because"] = error.problem
                 continue
@@ -110,6 +106,13 @@ class BundleModel(PythonModel):
                     logit=float(scores.logit[number]),
                 )
         return rows
+
+
+def named(data: bytes) -> Path:
+    """A file name for bytes that came without one, with the ending that their first bytes call for."""
+    starts = {b"\x89PNG": ".png", b"II": ".tif", b"MM": ".tif", b"BM": ".bmp", b"RIFF": ".webp", b"GIF8": ".gif"}
+    suffix = next((ending for start, ending in starts.items() if data.startswith(start)), ".jpg")
+    return Path("the image").with_suffix(suffix)
 
 
 def bytes_of(value: Any) -> bytes:

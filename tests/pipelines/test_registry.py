@@ -16,16 +16,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from msht.errors import BrokenBundle, InvalidInput
+from msht.images.reading import decode_image
 from pipelines.progress import Silent
 from pipelines.registry import promote, register_bundle
-from pipelines.serving import bytes_of, example
+from pipelines.serving import BundleModel, bytes_of, example, named
 
 ENVIRONMENT = {
     **os.environ,
@@ -269,3 +273,27 @@ def test_bytes_and_base64_are_the_same_image_and_anything_else_is_none() -> None
     data = example()["image"].iloc[0]
     assert bytes_of(data) == bytes_of(base64.b64encode(data).decode()) == data
     assert bytes_of("no base64 at all!") == bytes_of(None) == bytes_of(3.5) == b""
+
+
+def test_a_loaded_bundle_answers_as_the_command_line_and_a_broken_file_costs_only_its_own_row(world: Any) -> None:
+    model = BundleModel()
+    model.load_context(SimpleNamespace(artifacts={"bundle": str(world.bundle)}))
+    scores = pd.read_parquet(world.scores / "images.parquet").head(2)
+    files = [Path(path).read_bytes() for path in scores["path"]]
+    sent = pd.DataFrame({"image": [files[0], files[1][:900], base64.b64encode(files[1]).decode()]})
+    answers = model.predict(None, sent)
+    assert list(answers["probability"].iloc[[0, 2]]) == pytest.approx(list(scores["probability"]), abs=1e-6)
+    assert list(answers["call"].iloc[[0, 2]]) == list(scores["call"])
+    assert answers["call"].iloc[1] == "not evaluable"
+    assert answers["probability"].iloc[1] is None
+    assert answers["not_evaluable_because"].iloc[1]
+    with pytest.raises(InvalidInput, match="Send one named 'image'"):
+        model.predict(None, pd.DataFrame({"picture": [b""]}))
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".bmp", ".webp"])
+def test_bytes_without_a_name_are_read_in_every_format(ending: str) -> None:
+    picture = cv2.imdecode(np.frombuffer(example()["image"].iloc[0], np.uint8), cv2.IMREAD_COLOR)
+    data = cv2.imencode(ending, picture)[1].tobytes()
+    assert named(data).suffix == ending
+    assert decode_image(data, named(data)).pixels.shape == (96, 128, 3)
