@@ -121,7 +121,9 @@ def compare_models(
         for name, folder in list(runs.items()):
 
             def evaluate(folder: Path = folder) -> None:
-                evaluate_run(folder, images=images, device=device, tracking_uri=tracking_uri, progress=progress)
+                evaluate_run(
+                    folder, images=images, device=device, tracking_uri=tracking_uri, parts=(), progress=progress
+                )
 
             if not _survives(name, evaluate, out, failed, progress):
                 del runs[name]
@@ -170,7 +172,9 @@ def compare_runs(
         from pipelines.evaluate import evaluate_run
 
         for contender in contenders:
-            evaluate_run(contender.path, images=images, device=device, tracking_uri=tracking_uri, progress=progress)
+            evaluate_run(
+                contender.path, images=images, device=device, tracking_uri=tracking_uri, parts=(), progress=progress
+            )
         contenders = [read_contender(contender.path) for contender in contenders]
     names = [contender.name for contender in contenders]
     wanted = reference or names[0]
