@@ -129,6 +129,8 @@ def _call(report: CaseReport, words: Words) -> dict[str, Any]:
             )
         )
         details.append(_interval(score, words))
+        if score.low is not None and score.high is not None and score.low < point.threshold <= score.high:
+            details.append(words.say("interval_crosses"))
         if report.conformal is not None:
             members = report.conformal.classes
             found = ("conformal_none", "conformal_one", "conformal_both")[len(set(members))]

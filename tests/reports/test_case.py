@@ -70,6 +70,19 @@ def test_page_1_gives_the_call_with_its_score_threshold_and_the_2_by_2_table(
     assert "21 Nov 2026, 14:05 (UTC+01:00)" in first
 
 
+def test_an_interval_is_printed_with_its_kind_and_whether_it_reaches_across_the_threshold(
+    make_case: MakeCase, tmp_path: Path
+) -> None:
+    score = CaseScore(probability=0.87, logit=1.9, low=0.35, high=0.95, drawn_again="fields and networks")
+    first, _ = set_pages(make_case(score=score), tmp_path)
+    assert "95 % interval 0.35 to 0.95, from drawing fields and networks again (bootstrap)" in first
+    assert "The interval reaches across the threshold" in first
+    first, _ = set_pages(make_case(score=score.model_copy(update={"low": 0.5})), tmp_path)
+    assert "reaches across" not in first
+    first, _ = set_pages(make_case(), tmp_path)
+    assert "No interval: one field and one network" in first
+
+
 def test_page_2_holds_fields_rule_model_limits_and_the_human_block(make_case: MakeCase, tmp_path: Path) -> None:
     report = make_case()
     _, second = set_pages(report, tmp_path)

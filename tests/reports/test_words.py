@@ -134,6 +134,7 @@ def test_a_chinese_page_holds_no_english_sentence(make_case: MakeCase, call: str
     score = CaseScore(probability=0.87, logit=1.9, low=0.6, high=0.95, drawn_again="fields and networks")
     report = make_case(
         call=call,
+        positive_means="cells that look malignant",
         score=score,
         not_evaluable_because="1 evaluable field; at least 2 needed.",
         refer_because=(SURE,),
