@@ -242,19 +242,12 @@ def in_a_sentence(part: dict[str, Any]) -> str:
     assert deletion is not None
     assert insertion is not None
     assert weights is not None
-    passed = [check["name"] for check in part["checks"] if check["passed"]]
     failed = [check["name"] for check in part["checks"] if check["passed"] is False]
-    verdict = (
-        "Passed: "
-        + (", ".join(passed) or "none")
-        + "; "
-        + ("not passed: " + ", ".join(failed) if failed else "none failed")
-    )
     return (
-        f"These maps were checked on {part['images']} development images: deletion area {deletion['value']:.2f} "
-        f"(maps that know nothing {deletion['chance']:.2f}; less is better), insertion {insertion['value']:.2f} "
-        f"({insertion['chance']:.2f}; more is better), likeness to maps of a network with shuffled weights "
-        f"{weights['value']:.2f} (0 is right). {verdict}."
+        f"Such maps were checked on {part['images']} development images: deletion {deletion['value']:.2f} (by chance "
+        f"{deletion['chance']:.2f}; less is better), insertion {insertion['value']:.2f} ({insertion['chance']:.2f}; "
+        f"more is better), likeness after shuffling the weights {weights['value']:.2f} (0 is right); "
+        f"{'not passed: ' + ', '.join(failed) if failed else 'no check failed'}."
     )
 
 

@@ -214,7 +214,7 @@ def build_case_report(
         fields=_field_rows(fields, scoring.refused_of(case), language),
         deciding=_deciding(maps, microns_per_pixel, language),
         rejected_pictures=_pictures(scoring.folder, case, fields, language) if not_evaluable else (),
-        heat_map=_heat_map(maps),
+        heat_map=_heat_map(maps, bundle.description.explanation),
         performance=tuple(performance_part(description.performance, cohort, level) for level in ("case", "field")),
         entered=tuple(Fact(name=name, value=value) for name, value in entered),
         model=ModelFacts(
@@ -279,15 +279,18 @@ def _deciding(maps: Maps | None, microns_per_pixel: float | None, language: Lang
     )
 
 
-def _heat_map(maps: Maps | None) -> HeatMap | None:
+def _heat_map(maps: Maps | None, checked: dict[str, Any]) -> HeatMap | None:
     if maps is None or not maps.fields:
         return None
+    # The bundle's checks are about its own method and layer; maps made otherwise were not checked.
+    same = maps.layer == checked.get("layer_in_words") and maps.method.startswith(checked.get("method_in_words", "-"))
     stops = colours(np.linspace(0, 1, 9))
     return HeatMap(
         method=maps.method,
         layer=maps.layer,
         high=maps.scale,
         colours=tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in stops),
+        faithfulness=checked["sentence"] if same and checked.get("scores") else None,
     )
 
 

@@ -72,7 +72,7 @@ def test_a_bundle_keeps_how_maps_are_made_and_what_their_checks_found(world: Any
         names = {check["name"] for check in part["checks"]}
         assert names == {"deletion", "insertion", "road", "randomisation", "energy", "pointing"}
         assert set(kept["scores"]) == names
-        assert "shuffled weights" in kept["sentence"]
+        assert "after shuffling the weights" in kept["sentence"]
     else:
         assert "not checked" in kept["sentence"]
 
