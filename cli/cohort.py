@@ -7,6 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer
 
+from cli.audit import audit
 from cli.options import Images
 
 app = Typer(help="Import, draw, audit and split a cohort.", no_args_is_help=True)
@@ -128,26 +129,7 @@ def phantom(
     say(f"{out / 'manifest.csv'}: " + ", ".join(f"{n} {what}" for what, n in counts.items()) + ".")
 
 
-@app.command()
-def audit(
-    manifest: Annotated[Path, Argument(help="Manifest of the cohort.")],
-    out: Annotated[Path, Option(help="Folder for audit.json and findings.csv.")],
-    images: Images = None,
-    strict: Annotated[bool, Option("--strict", help="Exit with 1 when anything must be mended.")] = False,
-) -> None:
-    """Decode every image whole, and look for copies, copies under two labels, and copies across patients."""
-    from typer import Exit
-
-    from cli.show import progress, say
-    from pipelines.audit import audit_cohort
-
-    with progress() as bars:
-        result = audit_cohort(manifest, out=out, images=images, progress=bars)
-    say(f"{out / 'audit.json'}: {result['images']} images, {len(result['findings'])} findings.")
-    for kind, number in result["by_kind"].items():
-        say(f"  {kind}: {number}")
-    if strict and result["findings"]:
-        raise Exit(1)
+app.command()(audit)
 
 
 @app.command()

@@ -1,118 +1,191 @@
-"""The audit: every image decoded whole, and copies found before they can reach a model."""
+"""The audit: what is wrong with a cohort, found before it can reach a model.
+
+One pass over the images in worker processes, then a search for copies, then rules on what was measured. The
+folder holds patients' ids, as the manifest does; nothing of it goes anywhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from msht.cohort.manifest import Manifest, counts_of, read_manifest, write_table
-from msht.errors import InvalidInput, UnreadableImage
-from msht.files import inside, write_json
-from msht.images.quality import QualityGate, measure_quality
-from msht.images.reading import read_image
-from pipelines.audit_result import KIND, SCHEMA, AuditResult, read_audit
-from pipelines.progress import Progress, Silent, stage
+from msht.errors import InvalidInput
+from pipelines.audit_result import (
+    AUDIT_FILE,
+    FINDINGS_FILE,
+    KIND,
+    MEASUREMENTS,
+    REPORT_FILE,
+    SCHEMA,
+    AuditResult,
+    read_audit,
+)
+from pipelines.progress import Interrupted, Progress, Silent, stage
 
 __all__ = ["AuditResult", "audit_cohort", "read_audit"]
 
+EXAMPLES = 20
+"""Images that `audit.json` names for each kind of finding; `findings.csv` names all."""
+
+MOST_WORKERS = 16
+
 
 def audit_cohort(
-    manifest_file: Path, *, out: Path, images: Path | None = None, progress: Progress | None = None
+    manifest_file: Path,
+    *,
+    out: Path,
+    images: Path | None = None,
+    workers: int | None = None,
+    report: bool = True,
+    progress: Progress | None = None,
+    created: datetime | None = None,
 ) -> dict[str, Any]:
-    """Decode every image and write `audit.json` and `findings.csv`.
+    """Look at every image of a cohort; a stopped audit goes on where it was.
 
-    A finding is an image that cannot be decoded whole or shows nothing, a file that is there twice, one under two
-    labels, or one in two patients.
+    Writes `audit.json`, `findings.csv`, `images.parquet` and `images.csv` (the measurements), and `audit.pdf`.
 
     Args:
-        manifest_file: of the cohort.
+        manifest_file: of the cohort; its images may be missing, which is a finding.
         out: folder of the result.
         images: folder of the images, if they moved.
+        workers: processes; None: as many as there are cores, at most 16.
+        report: whether to write the PDF.
         progress: who listens.
+        created: time of the report; None: now.
 
     Returns:
         What `audit.json` holds.
 
     Raises:
-        InvalidInput: if the manifest cannot be used.
+        InvalidInput: if the manifest cannot be used, `workers` is below 1, or `out` holds something else.
+        Interrupted: on Ctrl-C; what was measured is kept.
     """
-    manifest = read_manifest(manifest_file, images=images)
-    if out.is_file():
-        raise InvalidInput(f"{out} is a file.", "Give a folder.")
-    frame = manifest.frame
-    with (
-        stage(progress or Silent(), "Auditing images", len(frame)) as steps,
-        ThreadPoolExecutor(max_workers=4) as pool,
-    ):
-        facts = []
-        for fact in pool.map(lambda image: _look(manifest, image), frame["image"]):
-            facts.append(fact)
-            steps.advance()
-    table = pd.concat([frame.reset_index(drop=True), pd.DataFrame(facts)], axis=1)
-    findings = pd.DataFrame(
-        [*_unreadable(table), *_blank(table), *_copies(table)], columns=["kind", "image", "other", "words"]
+    from msht.cohort.manifest import beside, build_manifest, images_folder
+    from msht.cohort.tables import read_table
+    from pipelines.audit_copies import exact_pairs, near_pairs, search
+    from pipelines.audit_findings import all_findings, findings_table
+    from pipelines.audit_parts import Parts, measure_all, open_folder
+    from pipelines.audit_shortcut import shortcut_baselines
+
+    progress = progress or Silent()
+    if workers is not None and workers < 1:
+        raise InvalidInput(f"--workers is {workers}.", "Give 1 or more.")
+    manifest = build_manifest(
+        read_table(manifest_file),
+        images_folder(manifest_file, images),
+        source=manifest_file.name,
+        card=beside(manifest_file).get("card"),
+        check_images=False,
     )
-    result = {
-        "kind": KIND,
-        "schema": SCHEMA,
-        "manifest_digest": manifest.digest,
-        "images": len(frame),
-        "counts": counts_of(frame),
-        "sizes": _common(table, "size"),
-        "formats": _common(table, "format"),
-        "by_kind": {str(k): int(v) for k, v in findings["kind"].value_counts().items()},
-        "pairs": [
-            {"first": row.image, "second": row.other, "kind": "exact"}
-            for row in findings.itertuples()
-            if str(row.kind).startswith("copy")
-        ],
-        "findings": findings.to_dict("records"),
-    }
-    write_table(findings, out / "findings.csv")
-    write_json(out / "audit.json", result)
+    open_folder(out, AUDIT_FILE)
+    frame = manifest.frame
+    processes = workers or min(MOST_WORKERS, os.cpu_count() or 1)
+    try:
+        with stage(progress, "Looking at images", len(frame)) as steps:
+            tasks = [(str(name), manifest.root / str(name)) for name in frame["image"]]
+            measured = measure_all(tasks, Parts(out / "parts", "measured"), workers=processes, steps=steps)
+        table = _joined(frame, measured)
+        with stage(progress, "Searching for copies", 1) as steps:
+            candidates = search(table)
+            steps.advance()
+        with stage(progress, "Comparing pictures", len(candidates)) as steps:
+            near = near_pairs(
+                table, candidates, manifest.root, Parts(out / "parts", "compared"), workers=processes, steps=steps
+            )
+        pairs = [*exact_pairs(table), *near]
+        readable = table[table["trouble"].isna()].reset_index(drop=True)
+        group = manifest.group_column
+        with stage(progress, "Looking for shortcuts", 1) as steps:
+            baselines = shortcut_baselines(readable, manifest.classes, readable[group] if group else None)
+            steps.advance()
+        findings = all_findings(table, pairs, baselines, manifest.classes, group)
+        result = _result(manifest, table, pairs, baselines, findings)
+        _write(out, table, findings_table(findings, table), result)
+        if report:
+            from pipelines.audit_report import report_audit
+
+            with stage(progress, "Writing the PDF", 1) as steps:
+                when = created or datetime.now(UTC).astimezone()
+                report_audit(out / REPORT_FILE, result, table, findings, manifest, created=when)
+                steps.advance()
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"Stopped; what was looked at is kept. The same command goes on in {out}.") from error
     return result
 
 
-def _look(manifest: Manifest, image: str) -> dict[str, Any]:
-    try:
-        decoded = read_image(inside(manifest.root, image))
-    except UnreadableImage as error:
-        return {"sha256": None, "size": None, "format": None, "trouble": error.problem, "blank": False}
-    record = decoded.record
+def _joined(frame: Any, measured: Any) -> Any:
+    """The manifest with its measurements; a measurement that no image has is a column all the same."""
+    import pandas as pd
+
+    from pipelines.audit_measure import BACKGROUND, COLOURS, QUALITY
+
+    clash = [column for column in measured.columns if column in frame and column != "image"]
+    own = frame.rename(columns={column: f"manifest_{column}" for column in clash})
+    table = pd.concat([own.reset_index(drop=True), measured.drop(columns="image")], axis=1)
+    wanted = (
+        "trouble", "trouble_words", "sha256", "bytes", "width", "height", "format", "mode", "orientation",
+        "conversions", "jpeg_quality", "exif_tags", "has_profile", "dots_per_inch", "blank", "fingerprint",
+        *QUALITY, *COLOURS, *BACKGROUND,
+    )  # fmt: skip
+    for column in wanted:
+        if column not in table:
+            table[column] = None
+    table["bytes_per_pixel"] = pd.to_numeric(table["bytes"]) / (
+        pd.to_numeric(table["width"]) * pd.to_numeric(table["height"])
+    )
+    return table
+
+
+def _result(
+    manifest: Any, table: Any, pairs: Sequence[Any], baselines: Sequence[Any], findings: Sequence[Any]
+) -> dict[str, Any]:
+    from msht import __version__
+    from msht.cohort.manifest import counts_of
+    from pipelines.audit_copies import groups_of_copies
+    from pipelines.audit_findings import SEVERITIES
+    from pipelines.audit_summary import balance, distributions, stains_by
+
+    kinds = list(dict.fromkeys(finding.kind for finding in findings))
+    of_kind = {kind: [finding for finding in findings if finding.kind == kind] for kind in kinds}
     return {
-        "sha256": record.sha256,
-        "size": f"{record.width} x {record.height}",
-        "format": record.format,
-        "trouble": None,
-        "blank": bool(QualityGate().judge(measure_quality(decoded.pixels))),
+        "kind": KIND,
+        "schema": SCHEMA,
+        "software": f"msht {__version__}",
+        "manifest_digest": manifest.digest,
+        "images": len(table),
+        "readable": int(table["trouble"].isna().sum()),
+        "counts": counts_of(manifest.frame, manifest.classes),
+        "by_severity": {name: sum(f.severity == name for f in findings) for name in SEVERITIES},
+        "by_kind": {kind: len(some) for kind, some in of_kind.items()},
+        "findings": [
+            {
+                "kind": kind,
+                "severity": some[0].severity,
+                "count": len(some),
+                "mend": some[0].mend,
+                "examples": [{"image": f.image, "other": f.other, "words": f.words} for f in some[:EXAMPLES]],
+            }
+            for kind, some in of_kind.items()
+        ],
+        "pairs": [pair.as_dict() for pair in pairs],
+        "groups_of_copies": len(groups_of_copies([str(i) for i in table["image"]], pairs)),
+        "balance": balance(table, manifest.classes, manifest.group_column),
+        "distributions": distributions(table),
+        "stains": {by: stains_by(table, by) for by in ("label", "site") if by in table},
+        "shortcuts": [baseline.as_dict() for baseline in baselines],
     }
 
 
-def _common(table: pd.DataFrame, column: str) -> dict[str, int]:
-    return {str(k): int(v) for k, v in table[column].value_counts().head(20).items()}
+def _write(out: Path, table: Any, findings: Any, result: dict[str, Any]) -> None:
+    """Write the tables, and last the JSON file: where it is, the audit is finished."""
+    from msht.cohort.tables import harmless, write_table
+    from msht.files import write_json
 
-
-def _unreadable(table: pd.DataFrame) -> Iterable[tuple[str, str, str, str]]:
-    for row in table[table["trouble"].notna()].itertuples():
-        yield ("unreadable", str(row.image), "", str(row.trouble))
-
-
-def _blank(table: pd.DataFrame) -> Iterable[tuple[str, str, str, str]]:
-    for row in table[table["blank"]].itertuples():
-        yield ("blank", str(row.image), "", "The image shows no structure.")
-
-
-def _copies(table: pd.DataFrame) -> Iterable[tuple[str, str, str, str]]:
-    for _, same in table[table["sha256"].notna()].groupby("sha256"):
-        first, *others = same.to_dict("records")
-        for other in others:
-            kind, words = "copy", "The same file is there twice."
-            if other["label"] != first["label"]:
-                kind, words = "copy under two labels", f"One file is {first['label']} and {other['label']}."
-            elif other.get("patient_id") != first.get("patient_id"):
-                kind, words = "copy in two patients", "One file belongs to two patients."
-            yield (kind, str(first["image"]), str(other["image"]), words)
+    kept = table.drop(columns=["fingerprint", "stamp"], errors="ignore")
+    write_table(kept, out / f"{MEASUREMENTS}.parquet")
+    write_table(harmless(kept), out / f"{MEASUREMENTS}.csv")
+    write_table(harmless(findings), out / FINDINGS_FILE)
+    write_json(out / AUDIT_FILE, result)

@@ -71,8 +71,9 @@ def run_demo(
     cohort, run, bundle, scores, reports = (out / n for n in ("cohort", "run", "bundle", "scores", "reports"))
     draw_phantom(cohort, patients=patients, seed=seed, progress=progress)
     audit = audit_cohort(cohort / "manifest.csv", out=out / "audit", progress=progress)
-    if audit["findings"]:
-        progress.say(f"The audit has {len(audit['findings'])} findings: see {out / 'audit' / 'findings.csv'}.")
+    found = audit["by_severity"]["must be mended"] + audit["by_severity"]["look at it"]
+    if found:
+        progress.say(f"The audit has {found} findings to look at: see {out / 'audit' / 'audit.pdf'}.")
     split, _ = split_cohort(cohort / "manifest.csv", out=out / "split.csv", folds=FOLDS, test_fraction=1 / 3, seed=seed)
     cross_validate(
         out / "split.csv",

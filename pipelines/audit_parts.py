@@ -1,0 +1,174 @@
+"""One pass over the images in worker processes, kept in parts: a stopped audit goes on where it was."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from msht.errors import InvalidInput
+from msht.files import atomic_path, cannot_write
+from pipelines.audit_measure import measure_image, stamp_of
+from pipelines.progress import Steps
+
+PART = 256
+"""Rows a part: what a kill can cost."""
+
+FEW = 48
+"""Images up to which starting processes costs more than they save."""
+
+_CHUNK = 8
+_AHEAD = 4
+
+Task = tuple[str, Path]
+
+
+class Parts:
+    """Rows kept in files that are whole or not there, below `folder`."""
+
+    def __init__(self, folder: Path, prefix: str) -> None:
+        self.folder, self.prefix = folder, prefix
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Keep rows under a name of their own, so that two audits into one folder never replace each other's."""
+        if rows:
+            name = f"{self.prefix}-{len(self.files()):06d}-{uuid.uuid4().hex[:8]}.parquet"
+            with atomic_path(self.folder / name) as temporary:
+                pd.DataFrame(list(rows)).to_parquet(temporary, index=False)
+
+    def files(self) -> list[Path]:
+        """The parts, in the order in which they were written."""
+        return sorted(self.folder.glob(f"{self.prefix}-*.parquet"))
+
+    def read(self) -> pd.DataFrame:
+        """All rows; a damaged part is left out, and its rows are made again."""
+        frames = []
+        for file in self.files():
+            try:
+                frames.append(pd.read_parquet(file))
+            except (pa.ArrowException, OSError):
+                file.unlink(missing_ok=True)
+        # A column that is empty in one part has no type there.
+        full = [frame.dropna(axis="columns", how="all") for frame in frames]
+        return pd.concat(full, ignore_index=True) if full else pd.DataFrame()
+
+
+def measure_all(tasks: Sequence[Task], parts: Parts, *, workers: int, steps: Steps) -> pd.DataFrame:
+    """Measure every image that has not been measured since it changed.
+
+    Args:
+        tasks: name in the manifest, and file.
+        parts: where rows are kept.
+        workers: processes.
+        steps: counts images.
+
+    Returns:
+        A row per task, in their order; see `measure_image`.
+
+    Raises:
+        KeyboardInterrupt: as it came; what was measured is kept.
+    """
+    before = parts.read()
+    known = dict(zip(before["image"], before["stamp"], strict=True)) if len(before) else {}
+    waiting = [task for task in tasks if known.get(task[0]) != stamp_of(task[1])]
+    steps.advance(len(tasks) - len(waiting))
+    rows: list[dict[str, Any]] = []
+    try:
+        for row in _measured(waiting, workers):
+            rows.append(row)
+            steps.advance()
+            if len(rows) == PART:
+                parts.write(rows)
+                rows = []
+    finally:
+        parts.write(rows)
+    table = parts.read().drop_duplicates("image", keep="last").set_index("image")
+    return table.reindex([name for name, _ in tasks]).reset_index()
+
+
+def _measured(tasks: Sequence[Task], workers: int) -> Iterator[dict[str, Any]]:
+    chunks = [list(tasks[at : at + _CHUNK]) for at in range(0, len(tasks), _CHUNK)]
+    if workers == 1 or len(tasks) <= FEW:
+        for chunk in chunks:
+            yield from _measure_chunk(chunk)
+        return
+    for chunk, rows in in_processes(_measure_chunk, chunks, workers):
+        yield from rows if rows is not None else _one_by_one(chunk)
+
+
+def in_processes(
+    function: Callable[[Any], Any], chunks: Sequence[Any], workers: int
+) -> Iterator[tuple[Any, Any | None]]:
+    """Run `function` on chunks in fresh processes, with few of them under way, so that memory stays flat.
+
+    Yields:
+        A chunk and its answer, in the order in which they are ready; None where its process was killed, or
+        another one while it waited.
+    """
+    left = list(chunks)
+    while left:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
+            under_way: dict[Future[Any], Any] = {}
+            try:
+                while left or under_way:
+                    while left and len(under_way) < workers * _AHEAD:
+                        chunk = left.pop(0)
+                        under_way[pool.submit(function, chunk)] = chunk
+                    done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        answer = future.result()
+                        yield under_way.pop(future), answer
+            except BrokenProcessPool:
+                for chunk in under_way.values():
+                    yield chunk, None
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _begin() -> None:
+    """Ctrl-C is for the process that the user sees; OpenCV's threads would fight with the other workers."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+
+
+def _measure_chunk(chunk: Sequence[Task]) -> list[dict[str, Any]]:
+    return [measure_image(name, path) for name, path in chunk]
+
+
+def _one_by_one(chunk: Sequence[Task]) -> Iterator[dict[str, Any]]:
+    """Find the image that killed its process."""
+    for task in chunk:
+        [(_, rows)] = in_processes(_measure_chunk, [[task]], workers=1)
+        if rows is not None:
+            yield from rows
+            continue
+        name, path = task
+        words = f"Decoding {name} ended its process: the decoder crashed, or memory ran out."
+        yield {"image": name, "stamp": stamp_of(path), "trouble": "crashes the decoder", "trouble_words": words}
+
+
+def open_folder(out: Path, marker: str) -> None:
+    """Refuse a folder that holds something else than an audit.
+
+    Raises:
+        InvalidInput: if it is a file, or holds files and neither `marker` nor parts of an audit.
+    """
+    if out.exists() and not out.is_dir():
+        raise InvalidInput(f"{out} is a file.", "Give a folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file() and not (out / "parts").is_dir():
+        raise InvalidInput(f"{out} is not empty and holds no audit.", "Choose another folder.")
