@@ -103,8 +103,9 @@ def import_cohort(
         InvalidInput: naming the file, row and column; nothing is written then.
     """
     refuse_to_overwrite(out, source, *([table] if table else []))
-    columns, patterns = columns or {}, {k: v for k, v in (patterns or {}).items() if v is not None}
-    for column in patterns:
+    columns = columns or {}
+    expressions = {column: pattern for column, pattern in (patterns or {}).items() if pattern is not None}
+    for column in expressions:
         if columns.get(column):
             raise InvalidInput(
                 f"{option_of(column, 'column')} and {option_of(column, 'from')} both say the {column}.", "Give one."
@@ -115,7 +116,7 @@ def import_cohort(
         raise InvalidInput(f"{source} does not exist.", "Give a folder of class folders, a pattern, or a table.")
     if from_files:
         _refuse_table_options(source, images, table, sheet, encoding, columns, keep)
-        frame, root = _from_files(source, table, sheet, encoding, columns, keep, patterns, skipped, notes)
+        frame, root = _from_files(source, table, sheet, encoding, columns, keep, expressions, skipped, notes)
     else:
         if table is not None:
             raise InvalidInput(f"--table is for a folder or a pattern, but {source} is a file.", "Leave it out.")
@@ -125,7 +126,7 @@ def import_cohort(
         frame = read_named(source, columns, keep, skipped, notes, sheet=sheet, encoding=encoding)
         frame = _images_only(locate(frame, root, notes), skipped)
     name = (table or source).name
-    frame = _apply_patterns(frame, patterns, name, notes)
+    frame = _apply_patterns(frame, expressions, name, notes)
     require_column(frame, "label", name)
     frame = drop_repeats(clean_text(frame), name, skipped)
     frame = map_labels(frame, labels, positive, notes)

@@ -145,7 +145,7 @@ def drop_repeats(frame: pd.DataFrame, source: str, skipped: Skipped) -> pd.DataF
         )
     bare = frame["label"].isna()
     if bare.any():
-        skipped.add("no label", str(frame.loc[bare.idxmax(), "image"]), int(bare.sum()))
+        skipped.add("no label", str(frame["image"][bare].iloc[0]), int(bare.sum()))
         frame = frame[~bare]
     return frame
 
