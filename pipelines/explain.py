@@ -51,11 +51,17 @@ class Maps:
 def deciding_fields(fields: pd.DataFrame, call: str) -> pd.DataFrame:
     """The evaluable fields that weighed most in the call, most weighty first, up to `SHOWN`.
 
-    For a positive call those with the highest log-odds, for a negative one the lowest, else the largest either way.
+    For a positive call those with the highest log-odds, for a negative one the lowest; else the highest and the lowest in
+    turn, since what speaks for either side is what a reader of an indeterminate case must weigh.
     """
     good = fields[fields["evaluable"]]
-    weight = {"positive": good["logit"], "negative": -good["logit"]}.get(call, good["logit"].abs())
-    return good.loc[weight.sort_values(ascending=False, kind="stable").index[:SHOWN]]
+    falling = good["logit"].sort_values(ascending=False, kind="stable").index
+    if call == "positive":
+        return good.loc[falling[:SHOWN]]
+    if call == "negative":
+        return good.loc[falling[::-1][:SHOWN]]
+    in_turn = [place for pair in zip(falling, falling[::-1], strict=True) for place in pair][: len(falling)]
+    return good.loc[list(dict.fromkeys(in_turn))[:SHOWN]]
 
 
 def explain_case(

@@ -60,6 +60,9 @@ class Words:
         whole = self._recognised(text)
         if whole is not None:
             return whole
+        listed = [self._recognised(piece) for piece in text.split(", ")]
+        if all(listed):
+            return self["list"].join(piece for piece in listed if piece)
         pieces = _SENTENCE_END.split(text)
         if len(pieces) == 1:
             return text

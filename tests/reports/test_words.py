@@ -16,6 +16,7 @@ from msht.errors import MissingResource
 from msht.images.quality import Limits, Quality, QualityGate
 from pipelines.bundle import LIMITS
 from pipelines.explain import METHOD, METHODS_IN_WORDS
+from pipelines.explanation_checks import in_a_sentence
 from pipelines.report_case import ORIENTATIONS, SURE, _flag
 from reports import fonts
 from reports.case import CaseReport, CaseScore, HeatMap, write_case_report
@@ -105,6 +106,12 @@ def said_by_the_program() -> list[str]:
     ]
     blank = Quality(focus=0, brightness=0.5, contrast=0.0, clipped_dark=0, clipped_bright=0, foreground=0.2)
     flags += [_flag(reason) for reason in QualityGate().judge(blank)]
+    checks = [{"name": name, "value": 0.1, "chance": 0.2, "passed": True} for name in ("deletion", "insertion")]
+    parts = [
+        {"images": 16, "checks": [*checks, {"name": "randomisation", "value": -0.01, "passed": passed}]}
+        for passed in (True, False)
+    ]
+    reasons += [in_a_sentence(part) for part in parts]
     return [*reasons, *guarantees, *rules, *flags, *LIMITS, *ORIENTATIONS.values(), SURE]
 
 
