@@ -51,8 +51,8 @@ class Maps:
 def deciding_fields(fields: pd.DataFrame, call: str) -> pd.DataFrame:
     """The evaluable fields that weighed most in the call, most weighty first, up to `SHOWN`.
 
-    For a positive call those with the highest log-odds, for a negative one the lowest; else the highest and the lowest in
-    turn, since what speaks for either side is what a reader of an indeterminate case must weigh.
+    For a positive call those with the highest log-odds, for a negative one the lowest; else the highest and the lowest
+    in turn, since what speaks for either side is what a reader of an indeterminate case must weigh.
     """
     good = fields[fields["evaluable"]]
     falling = good["logit"].sort_values(ascending=False, kind="stable").index
