@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 from msht.errors import InvalidInput
 from msht.explanation.cam import COSTLY, METHODS, class_activation_map
@@ -28,14 +29,14 @@ from msht.images.reading import read_image
 from msht.network.explain import explanation_layers
 from msht.network.logits import binary_logit
 from pipelines.ensemble import load_fitted
-from pipelines.explain_maps import single_view
+from pipelines.explain_maps import PREFERRED_LAYER, single_view
 from pipelines.explanation_checks import chosen_images
 from pipelines.run_folder import RunFolder
 
 OUT = Path(__file__).resolve().parent / "results" / "explanation.md"
 STEPS = 8
 ROAD_IMAGES = 6
-COSTLY_LAYER = "encoder_3"
+COSTLY_LAYER = PREFERRED_LAYER
 """The layer at which methods that run the network for every channel are tried."""
 Row = dict[str, float]
 
@@ -47,14 +48,39 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16, help="Images of each run.")
     parser.add_argument("--out", type=Path, default=OUT)
     asked = parser.parse_args()
-    lines = ["# Heat maps against every check", ""]
+    lines, tables = ["# Heat maps against every check", ""], []
     for path in asked.runs:
-        lines += measured(path, asked.images)
+        made, rows = measured(path, asked.images)
+        lines += made
+        tables.append(rows)
+    lines += ranked(tables)
     write_text(asked.out, "\n".join(lines) + "\n")
 
 
-def measured(path: Path, count: int) -> list[str]:
-    """The table of one run."""
+def ranked(tables: list[dict[tuple[str, str], Row]]) -> list[str]:
+    """Mean rank of each method at the layer that reports use, over all checks of all runs; likeness is pass or fail."""
+    methods = [m for m in METHODS if all((m, PREFERRED_LAYER) in table for table in tables)]
+    ranks: dict[str, list[float]] = {method: [] for method in methods}
+    for table in tables:
+        for column, sign in (("deletion", 1), ("insertion", -1), ("road", -1), ("energy", -1), ("pointing", -1)):
+            values = [sign * table[method, PREFERRED_LAYER].get(column, np.nan) for method in methods]
+            if np.isfinite(values).all():
+                for method, rank in zip(methods, rankdata(values), strict=True):
+                    ranks[method].append(float(rank))
+    lines = [
+        f"## Mean rank at {PREFERRED_LAYER}, over all checks of all runs",
+        "",
+        "| method | mean rank |",
+        "|---|---:|",
+    ]
+    for method in sorted(methods, key=lambda m: np.mean(ranks[m])):
+        lines.append(f"| {method} | {np.mean(ranks[method]):.2f} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def measured(path: Path, count: int) -> tuple[list[str], dict[tuple[str, str], Row]]:
+    """The table of one run, as lines and as rows."""
     run = RunFolder(path)
     recipe, split, fitted = run.recipe(), run.split(), load_fitted(run)
     chosen = chosen_images(run, fitted.decision, recipe.seed, count)
@@ -62,12 +88,12 @@ def measured(path: Path, count: int) -> list[str]:
     known = "mask" in chosen
     batches = []
     for fold in fitted.folds:
-        rows = chosen[chosen["fold"] == fold.number]
-        if len(rows):
-            views = np.stack([view_of(read_image(inside(split.root, p)).pixels, preprocessing) for p in rows["image"]])
+        held = chosen[chosen["fold"] == fold.number]
+        if len(held):
+            views = np.stack([view_of(read_image(inside(split.root, p)).pixels, preprocessing) for p in held["image"]])
             masks = None
             if known:
-                read = [read_image(inside(split.root, p)).pixels for p in rows["mask"]]
+                read = [read_image(inside(split.root, p)).pixels for p in held["mask"]]
                 masks = np.stack([view_of(mask, preprocessing)[..., 0] > 127 for mask in read])
             network = fold.network.eval()
             shuffled = randomised_copy(network, seed=recipe.seed)
@@ -83,12 +109,13 @@ def measured(path: Path, count: int) -> list[str]:
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     tried = [("by chance", ""), *((m, a) for m in METHODS for a in layers if m not in COSTLY or a == COSTLY_LAYER)]
+    rows: dict[tuple[str, str], Row] = {}
     for method, layer in tried:
-        row = one_row(batches, method, layer)
+        row = rows[method, layer] = one_row(batches, method, layer)
         cells = [f"{row[name]:.3f}" if name in row else "–" for name in COLUMNS]
         lines.append(f"| {method} | {layer} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
-    return [*lines, ""]
+    return [*lines, ""], rows
 
 
 COLUMNS = ("deletion", "insertion", "road", "likeness", "energy", "pointing", "empty")
@@ -114,7 +141,7 @@ def one_row(
         for image, evidence in zip(images, maps, strict=True):
             found["deletion"].append(deletion(score, image, evidence, steps=STEPS).area)
             found["insertion"].append(insertion(score, image, evidence, steps=STEPS).area)
-            if len(found["road"]) < ROAD_IMAGES and (not layer or layer.startswith("encoder_3")):
+            if len(found["road"]) < ROAD_IMAGES and (not layer or layer == PREFERRED_LAYER):
                 found["road"].append(road(score, image, evidence))
         if masks is not None:
             for hit, energy, _ in localisation(maps, masks):

@@ -124,5 +124,7 @@ def validation(
     from cli.show import say
     from pipelines.report_validation import report_validation
 
-    chosen = {"prevalence": prevalence, "error": error, "subgroups": tuple(subgroup or ())}
-    say(f"{report_validation(run, out, comparison=comparison, **chosen)}")
+    path = report_validation(
+        run, out, comparison=comparison, prevalence=prevalence, error=error, subgroups=tuple(subgroup or ())
+    )
+    say(f"{path}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from msht.files import atomic_path
 from pipelines.evaluation_parts import PartFiles
 from pipelines.run_folder import RunFolder
 
-FORMS = ("svg", "png", "pdf")
+FORMS: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")
 
 
 def draw_figures(run: RunFolder) -> list[Path]:

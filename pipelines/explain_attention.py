@@ -98,4 +98,5 @@ def _grid(tokens: int, network: Any) -> tuple[int, int]:
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **{name.replace("-", "_"): value for name, value in arrays.items()})
+        named: dict[str, Any] = {name.replace("-", "_"): value for name, value in arrays.items()}
+        np.savez_compressed(stream, **named)

@@ -18,7 +18,15 @@ from msht.files import atomic_path, read_json, write_json
 from msht.images.preprocessing import crop_box, resized, view_of
 from msht.images.reading import read_image
 from pipelines.explain import write_picture
-from pipelines.explain_maps import METHODS_IN_WORDS, explained_layer, mean_maps, scale_of, single_view, unknown_method
+from pipelines.explain_maps import (
+    METHOD,
+    METHODS_IN_WORDS,
+    explained_layer,
+    mean_maps,
+    scale_of,
+    single_view,
+    unknown_method,
+)
 from pipelines.inputs import ScoreInput, file_name_for, find_inputs
 from pipelines.progress import Progress, Silent, stage
 
@@ -79,7 +87,7 @@ def explain_images(
     progress = progress or Silent()
     bundle = read_bundle(bundle_path)
     kept = bundle.description.explanation
-    method = method or str(kept.get("method", "hirescam"))
+    method = method or str(kept.get("method", METHOD))
     if method not in METHODS_IN_WORDS:
         raise unknown_method(method)
     inputs = find_inputs(sources, case_from=case_from)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -32,7 +33,9 @@ def compressed(pixels: Pixels, quality: int) -> Pixels:
     """Write as JPEG and read again."""
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None, "what was just encoded"
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def blurred(pixels: Pixels, share: float) -> Pixels:
@@ -72,35 +75,18 @@ def turned(pixels: Pixels, degrees: int) -> Pixels:
 
 
 def _all() -> dict[str, Perturbation]:
-    made = [
-        *(
-            Perturbation("JPEG", f"quality {q}", float(q), lambda pixels, q=q: compressed(pixels, q))
-            for q in (75, 50, 25)
-        ),
-        *(
-            Perturbation(
-                "Blur", f"sigma {share:.2%} of the shorter side", 100 * share, lambda p, share=share: blurred(p, share)
-            )
-            for share in (0.0025, 0.005, 0.01)
-        ),
-        *(
-            Perturbation("Stain strength", f"density x {f:g}", f, lambda p, f=f: restained(p, strength=f))
-            for f in (0.7, 1.3, 1.6)
-        ),
-        *(
-            Perturbation(
-                "Stain colour",
-                f"{abs(w):.0%} towards {'red' if w > 0 else 'blue'}",
-                100 * w,
-                lambda p, w=w: restained(p, warmth=w),
-            )
-            for w in (-0.2, -0.1, 0.1, 0.2)
-        ),
-        *(
-            Perturbation("Rotation", f"{degrees}°", float(degrees), lambda p, degrees=degrees: turned(p, degrees))
-            for degrees in (45, 90, 180)
-        ),
-    ]
+    made = [Perturbation("JPEG", f"quality {q}", float(q), partial(compressed, quality=q)) for q in (75, 50, 25)]
+    for share in (0.0025, 0.005, 0.01):
+        words = f"sigma {100 * share:g} % of the shorter side"
+        made.append(Perturbation("Blur", words, 100 * share, partial(blurred, share=share)))
+    for factor in (0.7, 1.3, 1.6):
+        words = f"density × {factor:g}"
+        made.append(Perturbation("Stain strength", words, factor, partial(restained, strength=factor)))
+    for warmth in (-0.2, -0.1, 0.1, 0.2):
+        words = f"{100 * abs(warmth):g} % towards {'red' if warmth > 0 else 'blue'}"
+        made.append(Perturbation("Stain colour", words, 100 * warmth, partial(restained, warmth=warmth)))
+    for degrees in (45, 90, 180):
+        made.append(Perturbation("Rotation", f"{degrees}°", float(degrees), partial(turned, degrees=degrees)))
     return {f"{each.kind}, {each.strength}": each for each in made}
 
 

@@ -66,8 +66,8 @@ def attention_of_network(arrays: Mapping[str, Array], *, size: int) -> bytes:
     rows = [key for key in arrays if key != "positions"]
     with mpl.rc_context(style()):
         figure = sized(170.0 if positions is not None else 85.0, 78.0)
-        left = figure.add_subfigure(figure.add_gridspec(1, 2 if positions is not None else 1)[0, 0])
-        axes = left.subplots()
+        halves = figure.subfigures(1, 2 if positions is not None else 1, squeeze=False)
+        axes = halves[0, 0].subplots()
         for kind, colour, marker in (("mhsa", ACCENT, "o"), ("mhga", QUIET, "s")):
             pairs = [(int(row.split("-")[1]), row) for row in rows if row.endswith(kind)]
             if pairs:
@@ -83,7 +83,7 @@ def attention_of_network(arrays: Mapping[str, Array], *, size: int) -> bytes:
         axes.set_title("One mark for each head", fontsize=8, color=INK, loc="left")
         if positions is not None:
             height, width = positions.shape[:2]
-            right = figure.add_subfigure(left.get_subplotspec().get_gridspec()[0, 1])
+            right = halves[0, 1]
             panels = right.subplots(height, width, squeeze=False)
             for row in range(height):
                 for column in range(width):

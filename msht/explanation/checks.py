@@ -92,7 +92,7 @@ def score_maps(
         nothing = (float("nan"), float("nan"))
         roads.append((road(score, image, own), road(score, image, blind)) if index < wanted else nothing)
     made = {name: np.stack(rows) for name, rows in curves.items()}
-    areas = {name: np.trapezoid(rows, dx=1 / steps, axis=1) for name, rows in made.items()}
+    areas = {name: np.asarray(np.trapezoid(rows, dx=1 / steps, axis=1)) for name, rows in made.items()}
     return MapScores(
         deletion=areas["deletion"],
         insertion=areas["insertion"],

@@ -75,7 +75,7 @@ def test_maps_are_made_once_and_kept_unless_another_method_is_asked_for(copied: 
     explain_cases(copied.bundle, copied.scores, cases=[case], method=None)
     assert (first.folder / "maps.json").stat().st_mtime_ns == stamp
     second = explain_cases(copied.bundle, copied.scores, cases=[case], method="gradcam", layer="encoder_4")[0]
-    assert "HiResCAM" in first.method
+    assert "LayerCAM" in first.method
     assert "Grad-CAM" in second.method
     assert second.layer == "backbone stage 4"
     maps = np.load(second.folder / "1-map.npy", allow_pickle=False)
