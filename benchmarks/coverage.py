@@ -22,6 +22,7 @@ from msht.calibration.conformal import curve_cuts, mondrian_cuts
 from msht.calibration.deferral import confidence_of, deferral_curve, referral_for_error
 from msht.calibration.operating_point import threshold_for_sensitivity
 from msht.decision_fit import _curve, cross_fitted_curves
+from msht.statistics.bootstrap import Scale, clustered_jackknife, effective_groups, mean_statistic
 from pipelines.performance import read_predictions
 
 FIELDS = 5
@@ -56,6 +57,14 @@ def judge(cuts: tuple[float, float], logits: np.ndarray, labels: np.ndarray) -> 
     inside = np.column_stack([logits <= cuts[0], logits >= cuts[1]])
     right = inside[np.arange(len(labels)), labels]
     return [right.mean(), right[labels == 0].mean(), right[labels == 1].mean(), (inside.sum(axis=1) == 1).mean()]
+
+
+def with_interval(right: np.ndarray, patients: np.ndarray) -> str:
+    """A share in percent with its 95 % interval over patients."""
+    codes, names = pd.factorize(patients)
+    scale = Scale(0.0, 1.0, effective_groups(codes, np.ones(len(codes))))
+    interval = clustered_jackknife(mean_statistic(right, codes, len(names)), len(names), scale)[0]
+    return f"{100 * right.mean():.1f} ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -97,7 +106,7 @@ def held_out(cases: pd.DataFrame, test: dict[str, pd.DataFrame]) -> str:
     slope, intercept = _curve(cases["logit"].to_numpy(), cases["label"].to_numpy())
     rows = []
     for source, frame in test.items():
-        z, y = frame["logit"].to_numpy(), frame["label"].to_numpy()
+        z, y, patients = (frame[name].to_numpy() for name in ("logit", "label", "patient"))
         cut = float(fitted["threshold"])  # type: ignore[arg-type]
         threshold = float(expit(slope * cut + intercept))
         p = expit(slope * z + intercept)
@@ -105,13 +114,15 @@ def held_out(cases: pd.DataFrame, test: dict[str, pd.DataFrame]) -> str:
         sure = confidence_of(p, threshold)
         curve = deferral_curve(y, called, sure)
         shares = [referral_for_error(y, called, sure, error).referred for error in (0.02, 0.05)]
-        marginal, mondrian = (judge(fitted[name], z, y) for name in ("marginal, CV+", "class-wise"))  # type: ignore[arg-type]
+        low, high = fitted["marginal, CV+"]  # type: ignore[misc]
+        held = np.where(y == 1, z >= high, z <= low)
+        mondrian = judge(fitted["class-wise"], z, y)  # type: ignore[arg-type]
         rows.append(
             [
                 source,
-                f"{100 * called[y == 1].mean():.1f}",
-                f"{100 * (~called[y == 0]).mean():.1f}",
-                f"{100 * marginal[0]:.1f}",
+                with_interval(called[y == 1], patients[y == 1]),
+                with_interval(~called[y == 0], patients[y == 0]),
+                with_interval(held, patients),
                 f"{100 * mondrian[1]:.1f}",
                 f"{100 * mondrian[2]:.1f}",
                 f"{100 * mondrian[3]:.1f}",

@@ -8,6 +8,7 @@ features travel with the bundle; 2,000 rows of 768 numbers are 6 MB.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,6 +20,8 @@ from msht.errors import InvalidInput
 from msht.statistics.arrays import Booleans, Floats, as_groups, check_fraction
 
 ROWS_AT_ONCE = 1024
+FEWEST_BEYOND = 5
+"""Development images that must lie beyond the limit of what is usual."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class FeatureReference:
     threshold: float
     """An image farther than this is flagged."""
     share: float
-    """Share of the development cohort that the threshold was set to let pass."""
+    """Share of the development cohort that the threshold was set to let pass; lowered where it is small."""
 
     @classmethod
     def fit(
@@ -55,8 +58,9 @@ class FeatureReference:
 
         Distances within the cohort leave out the image's own patient: fields of one patient are alike, and a
         new patient has no such neighbours. The threshold is the conformal quantile of these distances, so an
-        image of a new, exchangeable patient is flagged with probability at most about 1 - `share`; where
-        there are too few images for that it is the largest distance seen.
+        image of a new, exchangeable patient is flagged with probability at most about 1 - `share`. At least
+        `FEWEST_BEYOND` images must lie beyond it, which lowers the share of a small cohort: a limit that rests on
+        the one or two oddest images, each far from the few other patients, would let noise pass.
 
         Args:
             features: (N, D) features of the development images, out of fold or not.
@@ -88,7 +92,10 @@ class FeatureReference:
         neighbours = min(neighbours, others)
         own = np.sort(_neighbour_distance(table, table, neighbours, codes))
         rank = int(np.ceil((len(own) + 1) * share - 1e-9))
-        return cls(table, own, neighbours, float(own[min(rank, len(own)) - 1]), share)
+        most_below = max(len(own) - FEWEST_BEYOND, math.ceil(len(own) / 2))
+        if rank > most_below:
+            rank, share = most_below, most_below / (len(own) + 1)
+        return cls(table, own, neighbours, float(own[rank - 1]), share)
 
     def distance(self, features: ArrayLike) -> Floats:
         """Distance of new images to the reference.

@@ -36,7 +36,7 @@ def calibrated_with(run: RunFolder, **decision: Any) -> None:
     changed = Recipe.model_validate({**recipe.model_dump(), "decision": {**recipe.decision.model_dump(), **decision}})
     split = run.split()
     store = FieldStore(split.root, recipe.preprocessing, 2**30)
-    store.load(list(split.development["image"]), lambda _: None)
+    store.load(list(split.development["image"]))
     calibrate_run(run, changed, split, store)
 
 

@@ -83,7 +83,7 @@ def test_a_cohort_with_shuffled_labels_has_no_skill_from_split_to_test_set(world
     table["label"] = np.random.default_rng(11).permutation(table["label"].to_numpy())
     table.drop(columns="case_label", errors="ignore").to_csv(manifest, index=False)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    split_cohort(manifest, out=tmp_path / "split.csv", folds=2, test_fraction=0.33, seed=5)
+    split_cohort(manifest, out=tmp_path / "split.csv", folds=2, test_fraction=0.45, seed=5)
     overrides = (*world.overrides, "training.epochs=6")
     run = tmp_path / "run"
     cross_validate(tmp_path / "split.csv", "demo", run, overrides=overrides, tracking_uri=uri)
