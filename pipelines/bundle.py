@@ -145,6 +145,8 @@ def training_facts(
     selection = {
         "last": f"no data: the weights after epoch {recipe.training.epochs} were kept",
         "validation-fold": "the held-out fold: best accuracy, ties by training accuracy (optimistic on that fold)",
+        "inner-split": f"groups taken out of the training part (one in {round(1 / recipe.training.selection_share)}): "
+        "best accuracy, ties by training accuracy; the held-out fold chose nothing",
     }[recipe.training.selection]
     return {
         "recipe": recipe.name,

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from msht.bundle import save_arrays, save_network
 from msht.cohort.dataset import FieldStore
-from msht.cohort.splits import Split, describe_split, read_split, require_binary, write_split
+from msht.cohort.splits import Split, describe_split, groups_of, read_split, require_binary, write_split
 from msht.errors import InvalidInput
-from msht.files import cannot_write, read_json, write_json, write_text
+from msht.files import cannot_write, read_json, sha256_of_text, write_text
+from msht.training.prior import add_prior, class_shares
+from msht.training.processes import find_processes
 from msht.training.recipe import Recipe, flatten, read_recipe, recipe_as_yaml
-from msht.training.trainer import FoldResult, fold_seed, network_of, train_fold
-from pipelines import tracking
+from msht.training.selection import inner_split
+from msht.training.trainer import fold_seed, labels_of, network_of
+from pipelines import together, tracking
 from pipelines.calibrate import calibrate_run
+from pipelines.executors import Executor, run_folds
+from pipelines.folds import FoldTask, load_fields
 from pipelines.performance import read_predictions
-from pipelines.progress import Interrupted, Progress, Silent, stage
+from pipelines.progress import Interrupted, Progress, Silent
 from pipelines.recipes import recipe_path
-from pipelines.run_folder import RunFolder, environment, recipe_digest
+from pipelines.run_folder import RunFolder, environment
+from pipelines.tracking_figures import log_pictures
+from pipelines.tracking_summary import describe_run
 from pipelines.words import now
 
 
@@ -49,9 +54,12 @@ def cross_validate(
     experiment: str = tracking.EXPERIMENT,
     resume: bool = False,
     accelerator: str = "auto",
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> CrossvalResult:
     """Train every fold, predict what it held out, calibrate, and choose the operating points.
+
+    Under torchrun or SLURM this is for the first process; the others call `pipelines.together.follow`.
 
     Args:
         split_file: written by `msht cohort split`; not needed to resume.
@@ -61,15 +69,52 @@ def cross_validate(
         images: folder of the images, if they moved.
         tracking_uri: of MLflow; None: `mlflow.db` in this folder.
         experiment: of MLflow.
-        resume: go on with a run that stopped; finished folds are kept.
+        resume: go on with a run that stopped; finished folds are kept, an unfinished one goes on where it was.
         accelerator: of Lightning's Trainer.
+        executor: where folds are trained; None: here, one after another.
         progress: who listens.
 
     Raises:
-        InvalidInput: if something cannot be used as it is; nothing is written then.
+        InvalidInput: if something cannot be used as it is; nothing is written then. Also if a fold failed; the
+            others are finished then.
         Interrupted: on ctrl-C; the run folder says where it stopped.
     """
-    progress = progress or Silent()
+    processes = find_processes()
+    if processes.count == 1:
+        return _cross_validate(
+            split_file, recipe, out, overrides, images, tracking_uri, experiment, resume, accelerator,
+            executor or Executor(), progress or Silent(),
+        )  # fmt: skip
+    if executor is not None and executor.kind != "local":
+        raise InvalidInput(
+            f"--executor {executor.kind} cannot go with torchrun or SLURM, which share one fold among processes.",
+            "Use one or the other.",
+        )
+    together.join(accelerator)
+    try:
+        return _cross_validate(
+            split_file, recipe, out, overrides, images, tracking_uri, experiment, resume, accelerator,
+            Executor(), progress or Silent(),
+        )  # fmt: skip
+    finally:
+        together.dismiss_followers()
+
+
+def _cross_validate(
+    split_file: Path | None,
+    recipe: str | Path | None,
+    out: Path,
+    overrides: Sequence[str],
+    images: Path | None,
+    tracking_uri: str | None,
+    experiment: str,
+    resume: bool,
+    accelerator: str,
+    executor: Executor,
+    progress: Progress,
+) -> CrossvalResult:
+    import torch
+
     run = RunFolder(out)
     if resume:
         state = run.state()
@@ -80,6 +125,8 @@ def cross_validate(
             return CrossvalResult(run=out, performance=figures, seconds=state["seconds"])
         experiment = state["experiment"]
         tracking_uri = tracking_uri or state["tracking_uri"]
+        if "threads" in state and torch.get_num_threads() != state["threads"]:
+            torch.set_num_threads(state["threads"])
     else:
         if split_file is None or recipe is None:
             raise InvalidInput("A new cross-validation needs --split and --recipe.", "Give both, or --resume RUN.")
@@ -91,70 +138,167 @@ def cross_validate(
         split = read_split(split_file, images=images)
         require_binary(split)
         state = {
-            "status": "running",
             "started": now(),
             "split_digest": split.digest,
-            "recipe_digest": recipe_digest(chosen),
+            "recipe_digest": sha256_of_text(recipe_as_yaml(chosen)),
             "experiment": experiment,
             "tracking_uri": tracking_uri or tracking.default_tracking_uri(),
             "seconds": 0.0,
+            "threads": torch.get_num_threads(),
+            "seeds": {str(number): fold_seed(chosen, number) for number in range(1, split.folds + 1)},
         }
     _check_accelerator(accelerator)
-    network_of(chosen)  # a network that cannot be made is said now, not when a folder has been begun
-    development = split.development
-    store = FieldStore(split.root, chosen.preprocessing, int(chosen.training.cache_gib * 2**30))
-    with stage(progress, "Reading images", len(development)) as steps:
-        store.load(list(development["image"]), steps.at)
-    _refuse_copies(development, split, store)
+    executor.check(accelerator)
+    _check_training(chosen, split)
+    store = load_fields(split.root, chosen, list(split.development["image"]), progress)
+    _refuse_copies(split.development, split, store)
     client = tracking.open_client(tracking_uri, spool=out, say=progress.say)
     experiment_id = tracking.experiment_id(client, experiment, tracking_uri)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(run.recipe_file, recipe_as_yaml(chosen))
-    if not resume or images is not None:
-        write_split(split, run.split_file)
     state.update(status="running", environment=environment(), recipe=chosen.name)
-    run.write_state(state)
-    where = "before fold 1"
-    try:
-        with tracking.tracked_run(
-            client, experiment_id, out.name, tags={"msht.kind": "crossval"}, resumed=state.get("mlflow_run")
-        ) as parent:
-            state["mlflow_run"] = parent
-            tracking.log_parameters(client, parent, tracked_parameters(chosen))
-            client.log_artifact(parent, str(run.recipe_file))
-            tracking.log_table(client, parent, split.frame, "split.csv", split)
-            described = describe_split(split)
-            client.log_dict(parent, {**described, "card": split.card and Path(split.card).name}, "split.json")
-            for number in range(1, split.folds + 1):
-                where = f"in fold {number} of {split.folds}"
-                if (run.fold(number) / "fold.json").is_file():
-                    progress.say(f"Fold {number} is finished already.")
-                    continue
-                with tracking.tracked_run(
-                    client,
-                    experiment_id,
-                    f"{out.name} fold {number}",
-                    parent=parent,
-                    tags={"msht.fold": str(number)},
-                ) as child:
-                    _one_fold(run, chosen, split, store, number, client, child, accelerator, progress)
-                state["where"] = f"fold {number} of {split.folds} finished"
+    if not resume:
+        _begin(out, chosen, split, state)
+    with _only_trainer(run):
+        if resume:
+            _sweep(run)
+            if images is not None:
+                write_split(split, run.split_file)
+            run.write_state(state)
+        where = "before fold 1"
+        try:
+            with tracking.tracked_run(
+                client, experiment_id, out.name, tags={"msht.kind": "crossval"}, resumed=state.get("mlflow_run")
+            ) as parent:
+                state["mlflow_run"] = parent
                 run.write_state(state)
-            where = "while calibrating"
-            performance = calibrate_run(run, chosen, split, store)
-            _log_figures(client, parent, run, performance, split)
-    except KeyboardInterrupt as error:
-        run.write_state({**state, "status": "interrupted", "where": f"stopped {where}"})
-        raise Interrupted(
-            f"Stopped {where}; finished folds are kept. Go on with `msht crossval --resume {out}`."
-        ) from error
-    except BaseException:
-        run.write_state({**state, "status": "failed", "where": f"failed {where}"})
-        raise
-    seconds = sum(read_json(run.fold(n) / "fold.json", what="fold")["seconds"] for n in range(1, split.folds + 1))
-    state.update(status="finished", where="all folds finished", finished=now(), seconds=seconds)
-    run.write_state(state)
+                tracking.log_parameters(client, parent, tracked_parameters(chosen))
+                client.log_artifact(parent, str(run.recipe_file))
+                tracking.log_table(client, parent, split.frame, "split.csv", split)
+                described = describe_split(split)
+                client.log_dict(parent, {**described, "card": split.card and Path(split.card).name}, "split.json")
+                tasks = []
+                for number in range(1, split.folds + 1):
+                    if (run.fold(number) / "fold.json").is_file():
+                        progress.say(f"Fold {number} is finished already.")
+                        continue
+                    tasks.append(
+                        FoldTask(
+                            run=str(out.resolve()),
+                            number=number,
+                            images=None if images is None else str(images.resolve()),
+                            tracking_uri=state["tracking_uri"] if tracking_uri is None else tracking_uri,
+                            experiment=experiment_id,
+                            parent=parent,
+                            accelerator=accelerator,
+                            threads=torch.get_num_threads(),
+                        )
+                    )
+
+                def on_done(number: int) -> None:
+                    state["where"] = f"{len(run.finished_folds(split.folds))} of {split.folds} folds finished"
+                    run.write_state(state)
+
+                def on_start(number: int) -> None:
+                    nonlocal where
+                    where = f"in fold {number} of {split.folds}"
+
+                failures = run_folds(
+                    tasks,
+                    executor,
+                    store=store,
+                    progress=progress,
+                    on_start=on_start,
+                    on_done=on_done,
+                    workers=chosen.training.workers,
+                )
+                if failures:
+                    where = f"in fold {', '.join(map(str, sorted(failures)))} of {split.folds}"
+                    raise _failed(failures, split.folds, out)
+                where = "while calibrating"
+                performance = calibrate_run(run, chosen, split, store)
+                _log_figures(client, parent, run, performance, split)
+        except KeyboardInterrupt as error:
+            run.write_state({**state, "status": "interrupted", "where": f"stopped {where}"})
+            raise Interrupted(
+                f"Stopped {where}; what is finished is kept. Go on with `msht crossval --resume {out}`."
+            ) from error
+        except BaseException:
+            run.write_state({**state, "status": "failed", "where": f"failed {where}"})
+            raise
+        folds = [read_json(run.fold(n) / "fold.json", what="fold") for n in range(1, split.folds + 1)]
+        seconds = sum(fold["seconds"] for fold in folds)
+        state.update(status="finished", where="all folds finished", finished=now(), seconds=seconds)
+        run.write_state(state)
     return CrossvalResult(run=out, performance=performance, seconds=seconds)
+
+
+def _begin(out: Path, recipe: Recipe, split: Split, state: dict[str, Any]) -> None:
+    """Make the folder of a new run: all it needs to be resumed is in it from the moment it is there."""
+    scratch = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = RunFolder(Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.")))
+        write_text(scratch.recipe_file, recipe_as_yaml(recipe))
+        write_split(split, scratch.split_file)
+        scratch.write_state(state)
+        scratch.path.chmod(0o777 & ~_umask())
+        if out.exists():
+            out.rmdir()
+        scratch.path.rename(out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch.path, ignore_errors=True)
+
+
+def _umask() -> int:
+    import os
+
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def _only_trainer(run: RunFolder) -> Iterator[None]:
+    """Hold the run's lock; the system lets go of a dead process's.
+
+    Raises:
+        InvalidInput: if another process trains there.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(run.lock_file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InvalidInput(
+            f"Another process is training in {run.path}.", "Wait for it or stop it, then go on with --resume."
+        ) from error
+    except OSError as error:
+        raise cannot_write(run.lock_file, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sweep(run: RunFolder) -> None:
+    """Remove what a killed process was writing; checkpoints stay."""
+    for left in (run.path / "folds").glob(".*.written-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for left in run.path.glob(".*.*"):
+        if left.is_file() and left != run.lock_file:
+            left.unlink(missing_ok=True)
+
+
+def _failed(failures: dict[int, str], folds: int, out: Path) -> InvalidInput:
+    reasons = " ".join(f"Fold {number}: {reason}" for number, reason in sorted(failures.items()))
+    others = folds - len(failures)
+    return InvalidInput(
+        f"{len(failures)} of {folds} folds failed, {others} finished. {reasons}",
+        f"What is finished is kept; if the cause can be mended, go on with `msht crossval --resume {out}`.",
+    )
 
 
 def _same_as_before(
@@ -208,85 +352,21 @@ def _check_accelerator(accelerator: str) -> None:
         raise InvalidInput("--accelerator gpu: this machine has no CUDA device.", "Use --accelerator cpu.")
 
 
-def _one_fold(
-    run: RunFolder,
-    recipe: Recipe,
-    split: Split,
-    store: FieldStore,
-    number: int,
-    client: Any,
-    mlflow_run: str,
-    accelerator: str,
-    progress: Progress,
-) -> None:
+def _check_training(recipe: Recipe, split: Split) -> None:
+    """Say now, before a folder is begun, what would stop a fold later."""
+    network = network_of(recipe)
     development = split.development
-    training = development[development["fold"] != number].reset_index(drop=True)
-    held_out = development[development["fold"] == number].reset_index(drop=True)
-    epochs = recipe.training.epochs
-    size = min(recipe.training.batch_size, len(training))
-    batches = math.ceil(len(training) / size) - (len(training) % size == 1)
-    with stage(progress, f"Fold {number} of {split.folds}", epochs * batches) as steps:
-
-        def on_epoch(row: dict[str, float]) -> None:
-            steps.describe(
-                f"epoch {row['epoch']:.0f}/{epochs}  loss {row['train_loss']:.3f}  "
-                f"held-out AUROC {row['validation_auroc']:.3f}"
+    for number in range(1, split.folds + 1):
+        training = development[development["fold"] != number]
+        if recipe.training.class_prior == "balanced":
+            add_prior(network, class_shares(labels_of(training)))
+        if recipe.training.selection == "inner-split":
+            inner_split(
+                training,
+                groups_of(training, split.grouped_by).tolist(),
+                share=recipe.training.selection_share,
+                seed=fold_seed(recipe, number),
             )
-            tracking.log_metrics(client, mlflow_run, {k: v for k, v in row.items() if k != "epoch"}, int(row["epoch"]))
-
-        result = train_fold(
-            recipe=recipe,
-            store=store,
-            training=training,
-            held_out=held_out,
-            fold=number,
-            on_batch=steps.advance,
-            on_epoch=on_epoch,
-            accelerator=accelerator,
-        )
-    _write_fold(run, recipe, number, training, held_out, result)
-    tracking.log_metrics(client, mlflow_run, {"seconds": result.seconds, "kept_epoch": float(result.kept_epoch)})
-
-
-def _write_fold(
-    run: RunFolder,
-    recipe: Recipe,
-    number: int,
-    training: pd.DataFrame,
-    held_out: pd.DataFrame,
-    result: FoldResult,
-) -> None:
-    final = run.fold(number)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{number}."))
-    try:
-        digest = save_network(result.network, scratch)
-        save_arrays({"held_out": np.ascontiguousarray(result.features)}, scratch / "features.safetensors")
-        result.history.to_csv(scratch / "history.csv", index=False)
-        held_out[["image"]].assign(logit=result.logits.astype(np.float64)).to_csv(
-            scratch / "out_of_fold.csv", index=False
-        )
-        write_json(
-            scratch / "fold.json",
-            {
-                "fold": number,
-                "seed": fold_seed(recipe, number),
-                "kept_epoch": result.kept_epoch,
-                "selection": recipe.training.selection,
-                "training_images": len(training),
-                "held_out_images": len(held_out),
-                "seconds": round(result.seconds, 1),
-                "device": result.device,
-                "weights_sha256": digest,
-            },
-        )
-        if final.exists():
-            shutil.rmtree(final)
-        scratch.rename(final)
-    except OSError as error:
-        raise cannot_write(final, error) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _log_figures(client: Any, parent: str, run: RunFolder, performance: list[dict[str, Any]], split: Split) -> None:
@@ -299,3 +379,5 @@ def _log_figures(client: Any, parent: str, run: RunFolder, performance: list[dic
     client.log_artifact(parent, str(run.figures_file))
     for path in (run.out_of_fold_file, run.out_of_fold_cases_file):
         tracking.log_table(client, parent, read_predictions(path), path.name, split)
+    log_pictures(client, parent, run, "out-of-fold")
+    describe_run(client, parent, run)

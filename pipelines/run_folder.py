@@ -13,7 +13,7 @@ from typing import Any
 from msht.cohort.splits import Split, read_split
 from msht.errors import InvalidInput
 from msht.files import read_json, sha256_of, sha256_of_text, write_json
-from msht.training.recipe import Recipe, read_recipe, recipe_as_yaml
+from msht.training.recipe import Recipe, read_recipe
 from pipelines.words import now
 
 PACKAGES = (
@@ -91,6 +91,15 @@ class RunFolder:
         """Folder of a fold; it is there when the fold is finished."""
         return self.path / "folds" / str(number)
 
+    def partial(self, number: int) -> Path:
+        """Folder of a fold that is being trained: its checkpoints and how far it is."""
+        return self.path / "folds" / f".{number}.training"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that trains; the system lets go of it when that process ends, however it ends."""
+        return self.path / ".lock"
+
     def state(self) -> dict[str, Any]:
         """The state as last written."""
         if not self.state_file.is_file():
@@ -113,7 +122,7 @@ class RunFolder:
             InvalidInput: if it was edited since.
         """
         recipe = read_recipe(self.recipe_file)
-        if recipe_digest(recipe) != self.state().get("recipe_digest"):
+        if sha256_of(self.recipe_file) != self.state().get("recipe_digest"):
             raise InvalidInput(
                 f"{self.recipe_file} was changed since the run was started.", "Put it back, or start a new run."
             )
@@ -155,11 +164,6 @@ class RunFolder:
                 f"Go on with `msht crossval --resume {self.path}`.",
             )
         return state
-
-
-def recipe_digest(recipe: Recipe) -> str:
-    """SHA-256 of a recipe as resolved."""
-    return sha256_of_text(recipe_as_yaml(recipe))
 
 
 def environment() -> dict[str, str]:

@@ -4,77 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from msht.cohort.manifest import CLASSES
 from msht.errors import InvalidInput
 from msht.images.augmentation import Augmentation
 from msht.images.preprocessing import Preprocessing
-
-
-class Section(BaseModel):
-    """A part of the recipe: frozen, and refusing keys it does not know and numbers that are none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Network(Section):
-    """Which network, and what it starts from."""
-
-    name: str = "msht_small"
-    """Name of a network that `msht models` lists."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments of the network, by name."""
-    pretrained: bool | str = False
-    """False: random weights; true: from the hub, through timm; or the path of a safetensors file."""
-
-
-class Optimiser(Section):
-    """The optimiser and its settings."""
-
-    name: Literal["adam", "adamw", "sgd"] = "adamw"
-    """`adam` adds the decay to the gradient (L2), `adamw` decouples it."""
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    decay_biases: bool = False
-    """Whether biases, norms, tokens and positions decay too, as in the published protocol."""
-    gradient_clip: float | None = Field(None, gt=0)
-    """Largest Euclidean norm of the gradient."""
-
-
-class Schedule(Section):
-    """How the learning rate moves."""
-
-    warmup_epochs: float = Field(0.0, ge=0)
-    """Linear rise from 1 % of the rate."""
-    floor: float = Field(0.01, ge=0, le=1)
-    """Where the cosine ends, as a share of the rate."""
-    step: Literal["epoch", "batch"] = "batch"
-    """How often the rate moves; the published protocol moves it by epoch."""
-
-
-class Training(Section):
-    """The loop."""
-
-    epochs: int = Field(15, ge=1)
-    batch_size: int = Field(32, ge=1)
-    memory_format: Literal["channels_last", "contiguous"] = "channels_last"
-    """Order of the pixels in memory; channels last trains `msht_small` 1.5 times as fast on two cores."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    average_weights: float | None = Field(None, gt=0, lt=1)
-    """Decay of an exponential moving average of the weights, per step; none: the last weights."""
-    workers: int = Field(0, ge=0)
-    """Processes that read images beside the training process."""
-    cache_gib: float = Field(4.0, ge=0)
-    """Memory for decoded images, in GiB; what does not fit is decoded again each time."""
-    selection: Literal["validation-fold", "last"] = "last"
-    """Which weights a fold keeps: best by validation accuracy (ties by training accuracy), or the last."""
+from msht.training.settings import Freezing, Network, Optimiser, Schedule, Section, Training
 
 
 class OperatingRule(Section):
@@ -99,13 +41,13 @@ class Decision(Section):
     """Share of development images beyond each quality limit."""
     novelty_quantile: float = Field(0.99, gt=0.5, lt=1)
     """Share of held-out development images within the out-of-distribution limit."""
-    minimum_fields: int = Field(1, ge=1)
+    minimum_fields: int = Field(1, ge=1, le=1000)
     """Evaluable fields without which a case is not evaluable."""
     calibrator: Literal["auto", "temperature", "platt", "beta", "isotonic", "venn_abers"] = "auto"
     """From logit to probability; `auto` chooses by nested, grouped cross-validation on out-of-fold images."""
     case_rule: Literal["auto", "mean-logit", "top-k-mean", "maximum", "noisy-or"] = "auto"
     """From the fields to their case; `auto` chooses on out-of-fold cases."""
-    case_rule_fields: int = Field(3, ge=1)
+    case_rule_fields: int = Field(3, ge=1, le=1000)
     """How many of the highest fields `top-k-mean` takes."""
     operating_point: OperatingRule = OperatingRule()
     """How the threshold is chosen."""
@@ -119,10 +61,15 @@ class Recipe(Section):
     """Every choice that shapes a model; a run saves it as resolved."""
 
     name: str
+    """What the recipe is called in reports and in MLflow."""
     notes: str = ""
+    """For the reader."""
     seed: int = Field(517, ge=0, le=2**31)
+    """Every draw starts from it; fold k from seed + 1000 k."""
     classes: tuple[str, ...] = CLASSES
+    """Names of the classes, the positive one last."""
     network: Network = Network()
+    freezing: Freezing = Freezing()
     preprocessing: Preprocessing
     augmentation: Augmentation = Augmentation()
     optimiser: Optimiser = Optimiser()
@@ -144,6 +91,19 @@ class Recipe(Section):
                 f"schedule.warmup_epochs ({self.schedule.warmup_epochs}) leaves nothing of "
                 f"training.epochs ({self.training.epochs})"
             )
+        if self.freezing.epochs is not None and self.freezing.epochs >= self.training.epochs:
+            raise ValueError(
+                f"freezing.epochs ({self.freezing.epochs}) never ends within training.epochs "
+                f"({self.training.epochs}); leave it out to freeze for good"
+            )
+        if self.optimiser.sam is not None:
+            for setting, found in (
+                ("training.accumulate", self.training.accumulate > 1),
+                ("training.halve_batch", self.training.halve_batch),
+                ("training.precision 16-mixed", self.training.precision == "16-mixed"),
+            ):
+                if found:
+                    raise ValueError(f"optimiser.sam takes two passes over a whole batch and cannot go with {setting}")
         return self
 
 
@@ -151,20 +111,42 @@ def recipe_from(data: dict[str, Any], *, source: str) -> Recipe:
     """Validate plain data as a recipe.
 
     Raises:
-        InvalidInput: naming the key, what was expected, what was found, and the nearest key that exists.
+        InvalidInput: naming the key, what was expected, what was found, and the nearest name that exists.
     """
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        errors = error.errors()
+        first = errors[0]
+        location = _known_part(first["loc"])
+        where = ".".join(location) or "the recipe"
         if first["type"] == "extra_forbidden":
+            where = ".".join(map(str, first["loc"]))
             raise InvalidInput(f"{source}: there is no setting '{where}'.", _nearest(first["loc"])) from error
+        # A setting that may be of several kinds has a complaint for each.
+        same = [e["msg"].removeprefix("Value error, ") for e in errors if _known_part(e["loc"]) == location]
+        problem = "; or ".join(dict.fromkeys(same))
         found = f", found {first['input']!r}" if not isinstance(first["input"], dict) else ""
-        raise InvalidInput(
-            f"{source}: {where}: {first['msg'].removeprefix('Value error, ')}{found}.",
-            "Mend the value in the recipe or with --set.",
-        ) from error
+        mend = "Mend the value in the recipe or with --set."
+        if first["type"] == "literal_error":
+            offered = re.findall(r"'([^']*)'", str(first["ctx"]["expected"]))
+            close = difflib.get_close_matches(str(first["input"]).lower(), offered, n=1, cutoff=0.5)
+            mend = f"Did you mean '{close[0]}'?" if close else mend
+        raise InvalidInput(f"{source}: {where}: {problem}{found}.", mend) from error
+
+
+def _known_part(location: Sequence[Any]) -> list[str]:
+    """The part of an error's place that names settings; behind it are kinds and places in a list."""
+    model: Any = Recipe
+    names = []
+    for part in location:
+        if not hasattr(model, "model_fields") or part not in model.model_fields:
+            if isinstance(part, int) and names:
+                names[-1] += f"[{part}]"
+            break
+        names.append(str(part))
+        model = model.model_fields[part].annotation
+    return names
 
 
 def _nearest(location: Sequence[Any]) -> str:
@@ -207,6 +189,8 @@ def _lay_over(data: dict[str, Any], override: str) -> None:
     if not equals or not name:
         raise InvalidInput(f"--set {override} is not of the form name=value.", "E.g. --set optimiser.lr=3e-4.")
     *sections, key = name.split(".")
+    if not all((*sections, key)):
+        raise InvalidInput(f"--set {override}: '{name}' is no name.", "E.g. --set optimiser.lr=3e-4.")
     place = data
     for section in sections:
         place = place.setdefault(section, {})

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from msht.network.factory import create_network
-from msht.training.module import FieldClassifier, RateSchedule
+from msht.training.module import FieldClassifier
+from msht.training.optimisers import RateSchedule
 from msht.training.recipe import Recipe, recipe_from
 
 

@@ -1,0 +1,135 @@
+"""A run that was killed goes on where it was and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msht.errors import InvalidInput
+from pipelines.crossval import cross_validate
+
+KILLS = 3
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "cli.main", "crossval", *map(str, words)]
+
+
+def facts(run: Path) -> dict[str, bytes]:
+    """What must not differ: predictions, decision, figures, weights and histories, byte for byte."""
+    found = {
+        str(path.relative_to(run)): path.read_bytes()
+        for pattern in ("out_of_fold*.csv", "decision.json", "figures.json", "folds/*/model.safetensors",
+                        "folds/*/history.csv", "folds/*/out_of_fold.csv", "folds/*/*.safetensors")
+        for path in run.glob(pattern)
+    }  # fmt: skip
+    assert len(found) >= 12
+    return found
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(world: Any, tmp_path: Path) -> None:
+    moments = random.Random(20261121)
+    overrides = [*world.overrides, "training.checkpoint_batches=1", "training.average_weights=0.9"]
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    cross_validate(world.split, "demo", whole, overrides=overrides, tracking_uri=world.tracking_uri)
+    settings = [word for override in overrides for word in ("--set", override)]
+    start = command("--split", world.split, "--recipe", "demo", "--out", out, *settings)
+    start += ["--tracking-uri", world.tracking_uri]
+    go_on = command("--resume", out, "--tracking-uri", world.tracking_uri)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(json.loads((whole / "run.json").read_text())["threads"])}
+    stages = []
+    for attempt in range(KILLS):
+        process = subprocess.Popen(
+            start if attempt == 0 else go_on, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        # From when there is something to lose: the moment is random after the folds have begun.
+        deadline = time.monotonic() + 240
+        while process.poll() is None and not list((out / "folds").glob(".*.training/*.ckpt")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0.0, 1.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        stages.append(sorted(str(p.relative_to(out)) for p in (out / "folds").rglob("*") if p.is_file()))
+        if json.loads((out / "run.json").read_text())["status"] == "finished":
+            break
+    assert any(name.endswith(".ckpt") for names in stages for name in names), "some attempt was cut within a fold"
+    done = subprocess.run(go_on, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert facts(out) == facts(whole)
+    state = json.loads((out / "run.json").read_text())
+    assert state["status"] == "finished"
+    assert state["seconds"] > 0
+    assert not list((out / "folds").glob(".*")), "nothing is left lying about"
+
+
+def test_two_trainings_in_one_folder_are_one_sentence(copied: Any) -> None:
+    from filelock import FileLock
+
+    state = json.loads((copied.run / "run.json").read_text())
+    (copied.run / "run.json").write_text(json.dumps({**state, "status": "running"}))
+    holder = subprocess.Popen(
+        [sys.executable, "-c",
+         "import sys, time\nfrom filelock import FileLock\nFileLock(sys.argv[1]).acquire()\nprint('held', flush=True)\n"
+         "time.sleep(600)", str(copied.run / ".lock")],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline().strip() == "held"
+        with pytest.raises(InvalidInput, match="Another process is training in"):
+            cross_validate(None, None, copied.run, resume=True, tracking_uri=copied.tracking_uri)
+    finally:
+        holder.kill()
+        holder.wait()
+    FileLock(copied.run / ".lock", timeout=5).acquire().lock.release()  # a dead owner's lock is not in the way
+
+
+def test_a_run_folder_appears_whole_or_not_at_all(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pipelines.crossval as module
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_split", full)
+    with pytest.raises(InvalidInput, match="No space left on device"):
+        cross_validate(
+            world.split, "demo", tmp_path / "run", overrides=world.overrides, tracking_uri=world.tracking_uri
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_space_for_a_checkpoint_is_one_sentence_and_the_run_can_go_on(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from msht.training.checkpoints import WholeFiles
+
+    real, calls = WholeFiles.save_checkpoint, []
+
+    def fills(self: Any, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        calls.append(path)
+        if len(calls) == 2:
+            from msht.files import cannot_write
+
+            raise cannot_write(Path(path), OSError(28, "No space left on device"))
+        real(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(WholeFiles, "save_checkpoint", fills)
+    out = tmp_path / "run"
+    with pytest.raises(InvalidInput, match="No space left on device"):
+        cross_validate(world.split, "demo", out, overrides=world.overrides, tracking_uri=world.tracking_uri)
+    assert json.loads((out / "run.json").read_text())["status"] == "failed"
+    monkeypatch.undo()
+    cross_validate(None, None, out, resume=True, tracking_uri=world.tracking_uri)
+    for name in ("out_of_fold.csv", "figures.json"):
+        assert (out / name).read_bytes() == (world.run / name).read_bytes()
