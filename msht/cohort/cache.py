@@ -253,7 +253,7 @@ def _mapped(path: Path, *, check: bool) -> StoredField:
     view_size, source_size = math.prod(header["view"]), math.prod(header["source"])
     if len(whole) != HEADER_BYTES + view_size + source_size:
         raise ValueError("damaged entry of a cache")
-    if check and zlib.crc32(whole[HEADER_BYTES:]) != header["crc32"]:
+    if check and zlib.crc32(whole[HEADER_BYTES:].data) != header["crc32"]:
         raise ValueError("damaged entry of a cache")
     view = whole[HEADER_BYTES : HEADER_BYTES + view_size].reshape(header["view"])
     pixels = whole[HEADER_BYTES + view_size :].reshape(header["source"])
