@@ -16,8 +16,10 @@ NO_PROTOCOL = "!A run records no protocol and no registration."
 ONE_COHORT = "!One cohort with its own test role; data from elsewhere need a run or a scoring of their own."
 NO_PERSONS = "!The cohort's table holds nothing about persons beyond their ids."
 NO_RATERS = "!The cohort's table holds one label for each image and no second reading."
-NO_DATES = "!Neither the table nor the data card gives dates, unless the card below does."
+NO_DATES = "!The cohort's table holds no dates; its data card may."
 NO_SIZE = "!The cohort was taken as it is; no size was planned."
+NO_DESIGN = "!The cohort's table does not say when, for what or in which order its images were taken."
+NO_BLINDING = "!The labels carry no record of what those who gave them knew."
 NO_UPDATE = "!The model was not updated after its evaluation."
 NO_HARM = "!Images were read after the fact; nothing was done to anyone."
 
@@ -26,7 +28,7 @@ CLAIM: tuple[Item, ...] = (
     ("2", "Structured summary", PAPER),
     ("3", "Background, intended use and role", "purpose"),
     ("4", "Aims and hypotheses", PAPER),
-    ("5", "Prospective or retrospective", "data"),
+    ("5", "Prospective or retrospective", NO_DESIGN),
     ("6", "Goal of the study", "purpose"),
     ("7", "Sources of the data", "data"),
     ("8", "Who and what was included and excluded", "data"),
@@ -73,12 +75,12 @@ STARD: tuple[Item, ...] = (
     ("2", "Structured summary", PAPER),
     ("3", "Background, intended use, place in the workflow", "purpose"),
     ("4", "Objectives", PAPER),
-    ("5", "Data collected before or after the test was planned", "data"),
+    ("5", "Data collected before or after the test was planned", NO_DESIGN),
     ("6", "Ethics approval", "data"),
     ("7", "Who and what was eligible", "data"),
-    ("8", "How participants were found", "data"),
+    ("8", "How participants were found", NO_DESIGN),
     ("9", "Where and when", NO_DATES),
-    ("10", "Consecutive, random or convenient series", "card"),
+    ("10", "Consecutive, random or convenient series", NO_DESIGN),
     ("11", "Source of the data", "data"),
     ("12", "Who annotated, and how", "data"),
     ("13", "Devices and software", "data"),
@@ -91,7 +93,7 @@ STARD: tuple[Item, ...] = (
     ("16b", "Reference standard: why this one", "card"),
     ("16c", "Reference standard: its categories", "data"),
     ("17a", "What the test knew of the reference", "choices"),
-    ("17b", "What the reference knew of the test", "card"),
+    ("17b", "What the reference knew of the test", NO_BLINDING),
     ("18", "Statistical methods", "results"),
     ("19", "Indeterminate results", "threshold"),
     ("20", "Missing results", "data"),
@@ -134,7 +136,7 @@ TRIPOD: tuple[Item, ...] = (
     ("7", "Preparation and quality of the data", "model"),
     ("8a", "Outcome: what and how", "data"),
     ("8b", "Outcome: who judged it", "data"),
-    ("8c", "Outcome: judged blind or not", "card"),
+    ("8c", "Outcome: judged blind or not", NO_BLINDING),
     ("9a", "Choice of predictors", "model"),
     ("9b", "Definition of predictors", "model"),
     ("9c", "Who measured predictors", "!The predictors are the pixels of a photograph; no one judges them."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
-from reports.figures import ABOVE, ACCENT, DASHES, INK, QUIET, Form, saved, sized, style, wide
+from reports.figures import ACCENT, DASHES, INK, QUIET, Form, saved, sized, style, wide
 
 if TYPE_CHECKING:
     from reports.sections_evidence import MapCurves, Probes, RobustnessRow
@@ -104,7 +104,8 @@ def map_curves_figure(curves: MapCurves, width_mm: float = 84.0, form: Form = "p
             axes.plot(curves.shares, chance, color=QUIET, linewidth=1.1, linestyle=DASHES[1], label="no knowledge")
             axes.set(xlabel=f"{name}, share", xlim=(0, 1), ylim=(0, 1.005))
         figure.axes[0].set_ylabel("Mean score")
-        figure.axes[0].legend(**{**ABOVE, "ncols": 2})
+        # A legend of the figure: one of the axes would make them narrower.
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
         return saved(figure, form)
 
 
@@ -119,9 +120,9 @@ def probes_figure(probes: Probes, width_mm: float = 84.0, form: Form = "page") -
             left.plot(probes.shares, values, color=colour, linewidth=1.2, linestyle=dash, marker="o", markersize=3,
                       label=name)  # fmt: skip
         left.set(xlabel="Patches dropped, share", ylabel="Mean score", ylim=(0, 1.005))
-        left.legend(**ABOVE)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=3)
         steps = np.arange(len(probes.grids))
         right.plot(steps, probes.shuffled, color=ACCENT, linewidth=1.2, marker="o", markersize=3)
-        right.set_xticks(steps, [f"{grid}\u00d7{grid}" for grid in probes.grids])
-        right.set(xlabel="Patches shuffled")
+        right.set_xticks(steps, [str(grid) for grid in probes.grids])
+        right.set(xlabel="Patches along an edge")
         return saved(figure, form)
