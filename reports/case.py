@@ -17,7 +17,7 @@ from reports.words import Language, words_of
 
 Call = Literal["positive", "negative", "indeterminate", "not evaluable"]
 
-_PAGE_1 = ((58.0, 260), (38.0, 200), (34.0, 130), (28.0, 90), (20.0, 50))
+_PAGE_1 = ((58.0, 260), (38.0, 200), (35.0, 170), (32.0, 130), (28.0, 90), (20.0, 50))
 """(most millimetres across a crop, most characters of a free text), from roomy to tight."""
 
 _PAGE_2 = ((40, 260, 8), (40, 130, 6), (40, 90, 4), (20, 260, 8), (20, 130, 5), (20, 60, 3), (10, 50, 2))
