@@ -68,6 +68,10 @@ LOW_JPEG_QUALITY = 50
 its annex K calls good, not nearly indistinguishable from the original."""
 
 
+LEAST_FOREGROUND = 0.001
+"""Learned limit of the stained share below which it tells nothing."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that was found."""
@@ -238,6 +242,11 @@ def _quality(table: pd.DataFrame) -> Iterator[Finding]:
         Quality(**{name: float(row[name]) for name in QUALITY}) for row in shown[list(QUALITY)].to_dict("records")
     ]
     gate = QualityGate.learn(qualities)
+    # Where even usual fields hold hardly any stain, a grey one is a finding of its own and none of quality.
+    lowest = gate.limits["foreground"].low
+    if lowest is not None and lowest < LEAST_FOREGROUND:
+        limits = {name: limit for name, limit in gate.limits.items() if name != "foreground"}
+        gate = gate.model_copy(update={"limits": limits})
     medians, spreads = shown[list(QUALITY)].median(), shown[list(QUALITY)].std().replace(0, 1)
     for image, quality in zip(shown["image"], qualities, strict=True):
         reasons = gate.judge(quality)
