@@ -182,7 +182,7 @@ def seconds(repeats: int = 3) -> list[tuple[str, float]]:
             ranking, 200, resamples=10_000
         ),
         "nine ratios of the 2 x 2 table, same": lambda: clustered_bootstrap(ratios, 200, resamples=10_000),
-        "`summarise`, 2,900 rows of 106 patients, 2,000 resamples": lambda: summarise(
+        "`summarise`, 2,900 rows of 106 patients": lambda: summarise(
             labels[:2900], scores[:2900], threshold=0.5, groups=groups[:2900] % 106
         ),
         "Venn-Abers fitted to 10,000 rows": lambda: VennAbers().fit(scores, labels),
