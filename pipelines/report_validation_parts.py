@@ -11,7 +11,7 @@ from msht.decision import Decision
 from msht.statistics.decision import predictive_values
 from pipelines.evaluation_parts import PartFiles
 from pipelines.explanation_checks import find_check
-from pipelines.report_case import estimate_part, name_in_print
+from pipelines.report_case import estimate_part
 from pipelines.run_folder import RunFolder
 from reports.parts import Estimate
 from reports.sections import NotAvailable
@@ -158,7 +158,8 @@ def failures_section(run: RunFolder, fitted: str) -> dict[str, Any]:
     folder = files.gallery.parent
     rows = tuple(
         Failure(
-            name=name_in_print(row["image"].rpartition("/")[2]),
+            # File names often hold a patient's id, and a report travels further than a run.
+            name=f"Field {number}",
             truth=row["truth"],
             probability=row["probability"],
             crop=folder / row["crop"],
@@ -166,7 +167,7 @@ def failures_section(run: RunFolder, fitted: str) -> dict[str, Any]:
             note=f"{row['kind'].capitalize()}; networks differ by {row['spread']:.2f} (SD)."
             + (" Unlike the development images." if row["novel"] else ""),
         )
-        for row in part["rows"]
+        for number, row in enumerate(part["rows"], start=1)
     )
     total = part["false_negatives"] + part["false_positives"]
     note = (
@@ -174,7 +175,8 @@ def failures_section(run: RunFolder, fitted: str) -> dict[str, Any]:
         f"{part['false_positives']} false alarms at the field threshold): missed ones first, the surest first. Above "
         f"what the networks saw, below the same with the evidence for positive: {part['method'].partition(' (')[0]} at "
         f"{part['layer']}, mean over the networks, one scale for all (full colour from {part['scale']:.2g}, arbitrary "
-        "units). A map shows where evidence was found, not why."
+        "units). A map shows where evidence was found, not why. The run's validation/gallery/gallery.json names the "
+        "files."
     )
     return {"failures": rows, "failures_note": note}
 

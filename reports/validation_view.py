@@ -225,8 +225,9 @@ def _calibration(result: CalibrationResult) -> list[str]:
 
 
 def _card(text: str) -> list[dict[str, str]]:
-    """Read the three things that a data card may hold: headings, list items, paragraphs."""
+    """Read what a data card may hold: headings, list items, paragraphs, and tables, a row of which becomes an item."""
     blocks: list[dict[str, str]] = []
+    table_head: list[str] | None = None
     open_paragraph: list[str] = []
 
     def close() -> None:
@@ -241,6 +242,15 @@ def _card(text: str) -> list[dict[str, str]]:
         elif heading := _HEADING.match(line):
             close()
             blocks.append({"kind": "heading", "text": text_of(heading[1])})
+        elif line.startswith("|"):
+            close()
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if table_head is None:
+                table_head = cells
+            elif set(line) - set("|-: "):
+                named = (f"{name} {cell}" for name, cell in zip(table_head, cells, strict=False))
+                blocks.append({"kind": "item", "text": text_of(", ".join(named))})
+            continue
         elif line.startswith(("- ", "* ")):
             close()
             blocks.append({"kind": "item", "text": text_of(line[2:])})
@@ -248,5 +258,6 @@ def _card(text: str) -> list[dict[str, str]]:
             blocks[-1]["text"] += f" {text_of(line)}"
         else:
             open_paragraph.append(line)
+        table_head = None
     close()
     return blocks

@@ -300,9 +300,13 @@ def test_a_split_by_image_is_printed_on_page_1(make_validation: MakeValidation, 
 
 
 def test_the_data_card_keeps_headings_lists_and_paragraphs(make_validation: MakeValidation, tmp_path: Path) -> None:
-    text = " ".join(text_of(make_validation(), tmp_path))
+    card = "# Phantoms\nDrawn fields\nof cells.\n\n- two stains,\n  three sites\n\n"
+    table = "| part | images |\n|---|---|\n| test | 80 |\n"
+    text = " ".join(text_of(make_validation(data_card=card + table), tmp_path))
     assert "Phantoms Drawn fields of cells." in text
     assert "two stains, three sites" in text
+    assert "part test, images 80" in text
+    assert "|" not in text
 
 
 def test_undefined_figures_are_said_to_be_undefined(make_validation: MakeValidation, tmp_path: Path) -> None:
