@@ -188,7 +188,7 @@ def split(
     say(disjointness_in_words(made))
     joined = described["duplicates"]["sets_in_several_groups"]
     if joined and made.grouped_by is not None:
-        say(f"Copies join groups in {joined} places: see the findings of the audit before you trust the ids.")
+        say(f"Sets of copies that join several groups: {joined}. See the audit before you trust the ids.")
     say(made.balance.words)
     for warning in (made.warning, *made.balance.warnings):
         if warning:
