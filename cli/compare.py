@@ -41,11 +41,16 @@ def compare(
     experiment: Annotated[str, Option(help="MLflow experiment.")] = "msht",
     accelerator: Annotated[str, Option(help="auto, cpu or gpu.")] = "auto",
     device: Device = "auto",
+    executor: Annotated[
+        str, Option(help="Folds one after another (local), a process per GPU (gpus), or Ray tasks (ray).")
+    ] = "local",
+    ray_address: Annotated[str | None, Option(help="For ray: of a cluster; default: this machine.")] = None,
 ) -> None:
     """Train models on the same folds, or take finished runs, and write one table that says who wins."""
     from cli.show import progress, say
     from msht.errors import InvalidInput
     from pipelines.compare import compare_models, compare_runs
+    from pipelines.executors import Executor
 
     finished = [*(runs or ()), *(more_runs or ())]
     training = {"--split": split, "--models": models, "--models-file": models_file, "--recipe": recipe, "--set": set_}
@@ -84,6 +89,7 @@ def compare(
                 accelerator=accelerator,
                 device=device,
                 progress=bars,
+                executor=Executor(kind=executor, ray_address=ray_address),  # type: ignore[arg-type]
             )
     for sentence in result.comparison["verdict"]:
         say(sentence.replace("**", ""))
