@@ -40,14 +40,14 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str, across: int, width: int)
     """
     rows = -(-len(tiles) // across)
     with mpl.rc_context(style()):
-        figure = sized(across * 62.0, rows * 41.0 + 16.0)
+        figure = sized(across * 62.0, rows * 37.0 + 18.0)
         grid = figure.subplots(rows, across, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for tile, axes in zip(tiles, grid.flat, strict=False):
             with Image.open(tile.picture) as opened:
                 axes.imshow(np.asarray(opened.convert("RGB").resize((2 * width, width))))
-            axes.set_title(_short(tile.name), loc="left", fontsize=6.5, color=INK, pad=7.5, weight="semibold")
+            axes.set_title(_short(tile.name), loc="left", fontsize=6.5, color=INK, pad=7.5)
             axes.text(0, 1.015, _short(tile.words, 62), transform=axes.transAxes, fontsize=5.5, color=QUIET)
         figure.suptitle(f"Evidence for positive: {_short(title, 90)}", x=0.01, ha="left", fontsize=8.5, color=INK)
         scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), "viridis")
