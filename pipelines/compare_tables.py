@@ -162,19 +162,21 @@ def verdict(comparison: dict[str, Any]) -> list[str]:
     ]
     if not rows:
         return [*sentences, "No test was made, so this order may be chance."]
+    alike: dict[str, list[str]] = {}
     for measure in dict.fromkeys(row["measure"] for row in rows):
-        sentences.append(_of_measure(measure, [row for row in rows if row["measure"] == measure], reference))
+        words = _of_measure([row for row in rows if row["measure"] == measure], reference)
+        alike.setdefault(words, []).append(NAMES[measure])
+    sentences += [f"In {', '.join(names)} {words}" for words, names in alike.items()]
     return [" ".join(sentences)]
 
 
-def _of_measure(measure: str, rows: list[dict[str, Any]], reference: str) -> str:
+def _of_measure(rows: list[dict[str, Any]], reference: str) -> str:
     sure = [row for row in rows if row["p_holm"] is not None and row["p_holm"] <= LEVEL]
-    name = NAMES[measure]
     unknown = [row["against"] for row in rows if row["p_holm"] is None]
     missing = f" No test was possible against {', '.join(unknown)}." if unknown else ""
     if not sure:
         return (
-            f"In {name} {'no model' if len(rows) > 1 else rows[0]['against'] + ' neither leads nor'} "
+            f"{'no model' if len(rows) > 1 else rows[0]['against'] + ' neither leads nor'} "
             f"{'differs from' if len(rows) > 1 else 'trails'} {reference} beyond chance "
             f"(Holm-corrected p above {LEVEL}); that is no proof that they are equal.{missing}"
         )
@@ -184,7 +186,7 @@ def _of_measure(measure: str, rows: list[dict[str, Any]], reference: str) -> str
         if named:
             parts.append(f"{', '.join(named)} {'is' if len(named) == 1 else 'are'} {word} than {reference}")
     rest = "" if len(sure) == len(rows) else "; the others do not differ from it beyond chance"
-    return f"In {name} {' and '.join(parts)}{rest}.{missing}"
+    return f"{' and '.join(parts)}{rest}.{missing}"
 
 
 def _fold_table(comparison: dict[str, Any], models: dict[str, Any], key: str, threshold: str) -> list[str]:
