@@ -20,8 +20,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from msht.cohort.dataset import FieldStore
 from msht.files import write_text
+from msht.training.loaders import labels_of
 from msht.training.recipe import Recipe, recipe_from
-from msht.training.trainer import labels_of, train_fold
+from msht.training.trainer import train_fold
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "leukaemia-smears"

@@ -16,11 +16,12 @@ from msht.cohort.dataset import FieldStore
 from msht.cohort.splits import Split, describe_split, groups_of, read_split, require_binary, write_split
 from msht.errors import InvalidInput
 from msht.files import cannot_write, read_json, sha256_of_text, write_text
+from msht.training.loaders import labels_of
 from msht.training.prior import add_prior, class_shares
 from msht.training.processes import find_processes
 from msht.training.recipe import Recipe, flatten, read_recipe, recipe_as_yaml
 from msht.training.selection import inner_split
-from msht.training.trainer import fold_seed, labels_of, network_of
+from msht.training.trainer import fold_seed, network_of
 from pipelines import together, tracking
 from pipelines.calibrate import calibrate_run
 from pipelines.executors import Executor, run_folds

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msht.errors import InvalidInput, MissingResource
 from msht.files import read_json, write_text
@@ -306,19 +307,19 @@ class _Ray:
         self.mine = not ray.is_initialized()
         if self.mine:
             try:
-                ray.init(
-                    address=executor.ray_address,
-                    log_to_driver=False,
-                    logging_level="ERROR",
-                    **({} if executor.ray_address else {"include_dashboard": False}),
-                )
+                settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+                if executor.ray_address:
+                    settings["address"] = executor.ray_address
+                else:
+                    settings["include_dashboard"] = False
+                ray.init(**settings)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise MissingResource(
                     f"Ray cannot be reached at {executor.ray_address or 'this machine'}: "
                     f"{str(error).strip().splitlines()[0]}.",
                     "Check --ray-address, or leave it out to use this machine.",
                 ) from error
-        there = ray.cluster_resources()
+        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         cpus = executor.cpus_per_fold or min(tasks[0].threads + workers, int(there.get("CPU", 1)))
         gpus = 1 if tasks[0].accelerator in {"gpu", "cuda", "auto"} and there.get("GPU", 0) >= 1 else 0
         if cpus > there.get("CPU", 0) or (tasks[0].accelerator in {"gpu", "cuda"} and not gpus):

@@ -26,7 +26,7 @@ def join(accelerator: str) -> None:
     if torch.distributed.is_initialized():
         return
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        from lightning.fabric.plugins.environments import SLURMEnvironment
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
         environment = SLURMEnvironment()
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = (

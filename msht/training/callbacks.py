@@ -23,7 +23,9 @@ class Averaging(EMAWeightAveraging):
     def network_weights(self) -> dict[str, torch.Tensor]:
         """Averaged weights and buffers of the network."""
         assert self._average_model is not None
-        return self._average_model.module.network.state_dict()
+        module: Any = self._average_model.module
+        weights: dict[str, torch.Tensor] = module.network.state_dict()
+        return weights
 
 
 class Watch(Callback):
@@ -101,7 +103,7 @@ class KeepBest(Callback):
         self.score, self.epoch = float(state_dict["score"]), int(state_dict["epoch"])
         self.weights = state_dict["weights"]
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Compare."""
         score = float(trainer.callback_metrics["selection_score"])
         if score > self.score:
@@ -120,11 +122,11 @@ class Freeze(Callback):
     def __init__(self, settings: Freezing) -> None:
         self.settings = settings
 
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Freeze or not, also where a fold goes on within an epoch."""
         self.on_train_epoch_start(trainer, module)
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Freeze, or unfreeze when the time has come."""
         frozen = self.settings.epochs is None or trainer.current_epoch < self.settings.epochs
         for part in frozen_parts(module.network, self.settings.parts):

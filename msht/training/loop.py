@@ -77,7 +77,7 @@ def found_rate(
 
     Source: Smith (2017), Cyclical learning rates for training neural networks; steepest fall of the loss.
     """
-    from lightning.pytorch.tuner import Tuner
+    from lightning.pytorch.tuner.tuning import Tuner
 
     module = FieldClassifier(deepcopy(network), recipe, batches.steps, batches, shares)
     with tempfile.TemporaryDirectory(prefix="msht-") as scratch:

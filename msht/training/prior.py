@@ -49,4 +49,4 @@ def add_prior(network: nn.Module, shares: np.ndarray) -> None:
             "Use training.class_prior natural.",
         )
     with torch.no_grad():
-        head.bias += torch.from_numpy(np.log(shares)).to(head.bias)
+        head.bias.add_(torch.from_numpy(np.log(shares)).to(head.bias))

@@ -67,7 +67,7 @@ def check_norms(network: nn.Module, processes: Processes, *, on_gpu: bool) -> nn
             "normalise by its own images.",
             "Use one process with more threads, GPUs, or a network without batch norm.",
         )
-    from timm.layers import convert_sync_batchnorm
+    from timm.layers.norm_act import convert_sync_batchnorm
 
     return convert_sync_batchnorm(network)
 

@@ -138,7 +138,7 @@ def recipe_from(data: dict[str, Any], *, source: str) -> Recipe:
 def _known_part(location: Sequence[Any]) -> list[str]:
     """The part of an error's place that names settings; behind it are kinds and places in a list."""
     model: Any = Recipe
-    names = []
+    names: list[str] = []
     for part in location:
         if not hasattr(model, "model_fields") or part not in model.model_fields:
             if isinstance(part, int) and names:

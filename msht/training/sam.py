@@ -31,7 +31,7 @@ class SharpnessAware(Optimizer):
         """Whether the closure is being called at the place nearby."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step once.
 
         Args:

@@ -71,7 +71,7 @@ class Optimiser(Section):
 
     name: Literal["adam", "adamw", "sgd"] = "adamw"
     """`adam` adds the decay to the gradient (L2), `adamw` decouples it."""
-    lr: float = Field(1e-3, gt=0, le=1e6)
+    lr: float = Field(1e-3, gt=0)
     """Largest learning rate; where it starts, unless the schedule warms up."""
     find_lr: bool = False
     """Whether Lightning's range test on each fold's training images sets the rate in place of `lr`; what it found is

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -214,7 +215,7 @@ def _attempt(plan: _Fold, parts: int, *, keep: bool) -> FoldResult:
     """Train and score once, from the furthest checkpoint there is."""
     recipe, processes = plan.recipe, plan.processes
     found = checkpoint_to_resume(plan.folder, parts)
-    before = found[1][STATE] if found is not None else {"parts": parts, "seconds": 0.0}
+    before: dict[str, Any] = found[1][STATE] if found is not None else {"parts": parts, "seconds": 0.0}
     # A fold goes on with as many parts as it had come to need.
     parts = max(parts, before["parts"])
     lightning.seed_everything(plan.seed, workers=True, verbose=False)

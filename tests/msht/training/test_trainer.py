@@ -14,8 +14,9 @@ from msht.cohort.manifest import Manifest
 from msht.errors import InvalidInput
 from msht.images.augmentation import Augmenter
 from msht.network.factory import create_network
+from msht.training.loaders import labels_of
 from msht.training.recipe import Recipe, recipe_from
-from msht.training.trainer import FoldResult, fold_seed, labels_of, train_fold
+from msht.training.trainer import FoldResult, fold_seed, train_fold
 
 
 @pytest.fixture(scope="module")
