@@ -316,11 +316,9 @@ def read_split(path: Path, *, images: Path | None = None, check_images: bool = T
             f"{path.with_suffix('.json')} does not say {', '.join(lacking)}.",
             "Make the split again with `msht cohort split`.",
         )
+    root = images_folder(path, images) if check_images else images or path.parent / beside(path).get("images", ".")
     manifest = build_manifest(
-        frame.drop(columns=[c for c in SPLIT_COLUMNS if c in frame]),
-        _root_of(path, images, check_images),
-        source=path.name,
-        check_images=check_images,
+        frame.drop(columns=[c for c in SPLIT_COLUMNS if c in frame]), root, source=path.name, check_images=check_images
     )
     wrong = frame.index[~frame["fold"].str.fullmatch(r"\d{1,9}(\.0)?", na=True)]
     if len(wrong):
@@ -351,9 +349,3 @@ def read_split(path: Path, *, images: Path | None = None, check_images: bool = T
     )
     check_split(split)
     return split
-
-
-def _root_of(path: Path, images: Path | None, check_images: bool) -> Path:
-    if check_images:
-        return images_folder(path, images)
-    return images or path.parent / beside(path).get("images", ".")
