@@ -58,15 +58,15 @@ def test_the_calibrator_and_rules_of_the_recipe_reach_the_scores(copied: Any, tm
     assert "Youden" in decision.case_point.rule
     calibrators = [fold.calibrator for fold in bundle.description.folds]
     assert [calibrator.kind for calibrator in calibrators if calibrator] == [kind] * len(calibrators)
-    score_images(tmp_path / "new", [copied.cohort / "images"], tmp_path / "scores")
-    images = pd.read_parquet(tmp_path / "scores" / "images.parquet")
+    score_images(tmp_path / "new", [copied.cohort / "images"], tmp_path / "new_scores")
+    images = pd.read_parquet(tmp_path / "new_scores" / "images.parquet")
     each = [
         calibrator.probability(images[f"logit_fold_{fold.number}"].to_numpy())
         for fold, calibrator in zip(bundle.description.folds, calibrators, strict=True)
         if calibrator
     ]
     np.testing.assert_allclose(images["probability"], np.mean(each, axis=0), atol=2e-6)
-    cases = pd.read_parquet(tmp_path / "scores" / "cases.parquet").dropna(subset=["logit"]).set_index("case")
+    cases = pd.read_parquet(tmp_path / "new_scores" / "cases.parquet").dropna(subset=["logit"]).set_index("case")
     highest = images[images["evaluable"]].groupby("case")["logit"].max()
     np.testing.assert_allclose(cases["logit"], highest[cases.index], atol=1e-9)
 
