@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -151,7 +150,7 @@ def common_rows(frames: Sequence[pd.DataFrame], key: str, value: str) -> list[pd
         if "evaluable" in frame:
             good &= frame["evaluable"].astype(bool)
         answered.append(frame[good].set_index(key))
-    shared = sorted(reduce(lambda a, b: a & b, (set(frame.index) for frame in answered)))
+    shared = sorted(set.intersection(*(set(frame.index) for frame in answered)))
     return [frame.loc[shared].reset_index() for frame in answered]
 
 
@@ -219,7 +218,7 @@ def _test_tests(
         calls = [(value >= cut).astype(int) for value, cut in zip(values, cuts, strict=True)]
         rows = [_row(mcnemar_exact(labels, *calls), "test", level, words, other, units)]
         if min(labels.sum(), len(labels) - labels.sum()) >= 2:
-            rows.append(_row(paired_delong(labels, *values), "test", level, "", other, units))
+            rows.append(_row(paired_delong(labels, values[0], values[1]), "test", level, "", other, units))
         return rows
     found = clustered_paired_bootstrap(labels, *values, threshold=cuts, groups=groups, resamples=RESAMPLES, seed=SEED)
     return [

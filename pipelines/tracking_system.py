@@ -67,7 +67,9 @@ def _instruments() -> list[Any]:
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
     from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
-    instruments: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    kinds: tuple[Any, ...] = (CPUMonitor, DiskMonitor, NetworkMonitor)  # they carry no types
+    instruments = [kind() for kind in kinds]
+    gpu: Any = GPUMonitor
     with contextlib.suppress(Exception):  # nvidia-ml-py is missing, or there is no driver; each in its own way
-        instruments.append(GPUMonitor())
+        instruments.append(gpu())
     return instruments
