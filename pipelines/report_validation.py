@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_cards.schema import DataCard
 from msht import __version__
-from msht.cohort.manifest import counts_of
-from msht.cohort.splits import ROLES, Split, describe_split, disjointness_in_words, groups_of
+from msht.cohort.splits import Split, describe_split, disjointness_in_words, groups_of
 from msht.decision import Decision, reference_in_words
 from msht.errors import InvalidInput
 from msht.files import read_json, sha256_of
@@ -20,6 +18,7 @@ from msht.training.recipe import Recipe, flatten
 from pipelines.bundle import LIMITS, architecture_in_words, card_limits, cohort_facts, training_facts
 from pipelines.cards import card_of
 from pipelines.compare_tables import comparisons_for_report
+from pipelines.report_validation_data import card_in_words, data_source, flow
 from pipelines.report_validation_parts import (
     deferral_section,
     explanation_section,
@@ -44,7 +43,6 @@ from reports.parts import Fact, Weight
 from reports.validation import (
     Choice,
     Disjointness,
-    FlowRow,
     NotAvailable,
     ScoreDistribution,
     ValidationReport,
@@ -147,9 +145,9 @@ def build_validation_report(
         out_of_scope=card.unsuitable_uses if split.card else LIMITS[:1],
         positive_means=cohort["positive_means"],
         cohort_name=cohort["title"],
-        data_source=_data_source(card, split),
+        data_source=data_source(card, split),
         reference_standard=f"Labels by: {card.labels.given_by.rstrip('.')}. {reference_in_words(split.frame)}",
-        flow=_flow(split, evaluation),
+        flow=flow(split, evaluation),
         disjointness=Disjointness(
             group=WORDS[split.grouped_by],
             groups=int(groups_of(split.frame, split.grouped_by).nunique()),
@@ -237,43 +235,6 @@ def _warnings(evaluation: dict[str, Any]) -> tuple[str, ...]:
     return (f"The test set was opened {times} times.",) if times > 1 else ()
 
 
-def _data_source(card: DataCard, split: Split) -> tuple[Fact, ...]:
-    return (
-        Fact(name="Origin", value=card.source.origin),
-        Fact(name="Citation", value=card.source.citation),
-        *(
-            Fact(name=name.capitalize(), value=str(getattr(card, name)))
-            for name in ("terms", "consent", "privacy", "stain", "device", "magnification")
-        ),
-        Fact(name="Test role", value=split.test_rule),
-    )
-
-
-def _flow(split: Split, evaluation: dict[str, Any]) -> tuple[FlowRow, ...]:
-    rows = []
-    for role in ROLES:
-        rows.append(_flow_row(split.frame[split.frame["role"] == role], role, None))
-        if role == "development":
-            rows += [_flow_row(split.frame[split.frame["fold"] == n], role, n) for n in range(1, split.folds + 1)]
-    refused = evaluation["not_evaluable_images"]
-    if refused:
-        rows[-1] = rows[-1].model_copy(update={"note": f"{refused} not evaluable by the quality gate"})
-    return tuple(rows)
-
-
-def _flow_row(frame: pd.DataFrame, role: str, fold: int | None) -> FlowRow:
-    counts = counts_of(frame)
-    return FlowRow(
-        role=role,
-        fold=fold,
-        images=counts["images"],
-        negative=counts["negative"],
-        positive=counts["positive"],
-        cases=counts.get("cases"),
-        patients=counts.get("patients"),
-    )
-
-
 def _chosen(decision: Decision, what: str, else_: str) -> str:
     """What the decision says about a choice; runs made before there was one say nothing."""
     return next((c.partition(": ")[2] for c in decision.choices if c.startswith(what)), else_)
@@ -356,15 +317,3 @@ def _threshold(decision: Decision) -> tuple[Fact, ...]:
         Fact(name="Referral", value=decision.refer_rule),
         Fact(name="Scope of the guarantees", value=decision.scope),
     )
-
-
-def card_in_words(card: DataCard) -> str:
-    """The card as paragraphs and lists, as the report prints it."""
-    lines = [f"Card: {card.name}", ""]
-    for title, items in (
-        ("Known confounders", card.confounders),
-        ("Intended uses", card.intended_uses),
-        ("Unsuitable uses", card.unsuitable_uses),
-    ):
-        lines += [f"# {title}", *(f"- {item}" for item in items), ""]
-    return "\n".join([*lines, card.body])
