@@ -35,6 +35,7 @@ def quiet_trainer(
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\..*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")
     settings["devices"] = 1
     if processes is not None and processes.count > 1:
         settings["devices"], settings["num_nodes"] = processes.per_node, processes.nodes

@@ -60,7 +60,7 @@ def _values(field: FieldInfo) -> str:
         for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤")):
             bound = getattr(limit, name, None)
             if bound is not None:
-                bounds.append(f"{sign} {bound:g}")
+                bounds.append(f"{sign} {bound}")
     return f"{words}, {', '.join(bounds)}" if bounds else words
 
 

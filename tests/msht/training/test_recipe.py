@@ -62,7 +62,7 @@ def test_a_name_and_a_size_are_enough() -> None:
             "--set",
         ),
         ({"augmentation": None}, "augmentation: ", "--set"),
-        ({"augmentation": {"name": ["paper"]}}, "augmentation.name: ", "--set"),
+        ({"augmentation": {"name": ["paper"]}}, "augmentation.name: ", "Did you mean 'paper'?"),
         ({"augmentation": {"name": "strong-color"}}, "found 'strong-color'", "Did you mean 'strong-colour'?"),
         ({"augmentation": {"rotation": [float("nan"), 3]}}, "augmentation.rotation[0]: ", "--set"),
         ({"augmentation": {"scale": [1, float("inf")]}}, "augmentation.scale[1]: ", "--set"),
