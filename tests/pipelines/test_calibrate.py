@@ -47,6 +47,7 @@ def test_the_demo_has_too_few_patients_to_choose_and_says_so(world: Any) -> None
     assert "single network" in decision.scope
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["platt", "isotonic", "venn_abers"])
 def test_the_calibrator_and_rules_of_the_recipe_reach_the_scores(copied: Any, tmp_path: Path, kind: str) -> None:
     run = RunFolder(copied.run)
@@ -71,6 +72,7 @@ def test_the_calibrator_and_rules_of_the_recipe_reach_the_scores(copied: Any, tm
     np.testing.assert_allclose(cases["logit"], highest[cases.index], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_run_of_the_first_version_still_answers(copied: Any) -> None:
     before = evaluate_run(copied.run, tracking_uri=copied.tracking_uri)
     file = copied.run / "decision.json"
