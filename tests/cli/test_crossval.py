@@ -98,9 +98,7 @@ def test_a_loss_that_is_no_number_names_epoch_and_batch_and_the_mend(place: Plac
     breaks = ("optimiser.name=sgd", "optimiser.lr=1e6", "optimiser.gradient_clip=null", "training.batch_size=4")
     code, said = new(place, out, overrides=(*TINY, *breaks))
     assert code == 2
-    assert re.search(
-        r"Fold 1: The loss became (nan|inf) in epoch 1, batch [2-9]; the last good checkpoint is kept", said
-    )
+    assert re.search(r"Fold 1: The loss became (nan|inf) in epoch 1, batch [2-9]; the last good checkpoint", said)
     assert "a lower optimiser.lr" in said
     assert json.loads((out / "run.json").read_text())["status"] == "failed"
 
