@@ -79,9 +79,9 @@ def occlusion(
 
 def _ranks(evidence: npt.NDArray[np.float32], order: Order, seed: int) -> npt.NDArray[np.int64]:
     """Place of each patch in the order of dropping, shape (B, g * g)."""
-    keys = np.asarray(-evidence if order == "salient" else evidence, dtype=np.float64)
-    if order == "random":
-        keys = np.random.default_rng(seed).random(evidence.shape)
+    keys: Floats = np.random.default_rng(seed).random(evidence.shape)
+    if order != "random":
+        keys = (-evidence if order == "salient" else evidence).astype(np.float64)
     return np.argsort(np.argsort(keys, axis=1, kind="stable"), axis=1, kind="stable")
 
 
