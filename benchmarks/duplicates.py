@@ -11,6 +11,7 @@ drawn fields at several sizes of cohort, to show that it is linear.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import time
 from pathlib import Path
@@ -81,6 +82,12 @@ def main() -> None:
 
     faiss.omp_set_num_threads(given.threads)
     lines = ["# Near-duplicates: the search", "", f"`python -m benchmarks.duplicates --threads {given.threads}`", ""]
+    load = os.getloadavg()[0]
+    lines += [
+        f"{os.cpu_count()} cores; load average {load:.0f} at the start: with more than the threads, wall time",
+        "",
+    ]
+    lines[-2] += " is that of a shared machine, and CPU time is what counts."
     lines += ["| images | wall s | CPU s | pairs found | " + " | ".join(f"recall, {n}" for n in CORRELATIONS) + " |"]
     lines += ["|---|---|---|---|" + "---|" * len(CORRELATIONS)]
     for count in (given.images // 10, given.images // 2, given.images):

@@ -44,21 +44,23 @@ ORIENTATIONS = 8
 LEAST_SIMILARITY = 0.78
 """Cosine of two fingerprints from which a pair is looked at; see docs/audit.md for how often either side errs."""
 
-NEIGHBOURS = 12
+NEIGHBOURS = 8
 """Pictures that each view may bring up. What is there more often than this is joined through its neighbours."""
 
 EXHAUSTIVE = 20_000
 """Pictures up to which every one is compared with every other; beyond, only within cells of the index."""
 
 _EDGE = 96
-_PROBES = 12
-_ROWS_AT_ONCE = 8_192
+_PROBES = 24
+_ROWS_AT_ONCE = 2_048
 _LEAST_CONTRAST = 2.0
 _INDEX = np.arange(1, FREQUENCIES + 1)
 # Pictures have less of the fine than of the coarse; the weight evens that out halfway.
 _WEIGHT = ((_INDEX[:, None] ** 2 + _INDEX[None, :] ** 2) ** 0.25).astype(np.float32)
 _UPPER = np.triu_indices(FREQUENCIES)
 _FLIP = ((-1.0) ** np.arange(FREQUENCIES)).astype(np.float32)
+# Signs of the sums over (odd or even row, odd or even column) for no flip, left-right, top-bottom, and both.
+_SIGNS = np.array([[1, -1, -1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -150,18 +152,28 @@ def find_candidates(fingerprints: Floats, *, least_similarity: float = LEAST_SIM
     present = np.flatnonzero(fingerprints.any(axis=(1, 2, 3)))
     if len(present) < 2:
         return []
-    whole = np.ascontiguousarray(_unoriented(fingerprints[present, 0]))
-    index = _index(whole)
+    index = _index(_unoriented(fingerprints[present, 0]))
+    whole = _by_parity(fingerprints[present, 0])
     best: dict[tuple[int, int], tuple[float, int]] = {}
     neighbours = min(NEIGHBOURS + 1, len(present))
     for start in range(0, len(present), _ROWS_AT_ONCE):
-        rows = present[start : start + _ROWS_AT_ONCE]
+        numbers = np.arange(start, min(start + _ROWS_AT_ONCE, len(present)))
         for view in range(len(VIEWS)):
-            _, found = index.search(np.ascontiguousarray(_unoriented(fingerprints[rows, view])), neighbours)
-            theirs = np.repeat(rows, neighbours)
-            whose = np.where(found.ravel() >= 0, present[found.ravel()], theirs)
-            differ = whose != theirs
-            _compare(fingerprints, whose[differ], theirs[differ], view, least_similarity, best)
+            views = fingerprints[present[numbers], view]
+            _, found = index.search(_unoriented(views), neighbours)
+            # An index of cells may find fewer than were asked for: -1 then, and a picture is no copy of itself.
+            found = np.where(found < 0, numbers[:, None], found)
+            cosines = _cosines(whole, found, views)
+            cosines[found == numbers[:, None]] = -1.0
+            orientation = cosines.argmax(axis=2)
+            for row, rank in np.argwhere(cosines.max(axis=2) >= least_similarity):
+                o = int(orientation[row, rank])
+                # The view turned by `o` looks like the picture found; the other way round it is the inverse.
+                a, b = int(present[found[row, rank]]), int(present[numbers[row]])
+                key, value = ((a, b), o) if a < b else ((b, a), _INVERSE[o])
+                cosine = float(cosines[row, rank, o])
+                if key not in best or cosine > best[key][0]:
+                    best[key] = (cosine, value)
     return [Candidate(a, b, s, o) for (a, b), (s, o) in sorted(best.items())]
 
 
@@ -187,7 +199,7 @@ def connected_groups(count: int, pairs: Iterable[tuple[int, int]]) -> list[tuple
 def _unoriented(coefficients: Floats) -> Floats:
     """What flips and quarter turns leave unchanged: the energy at each pair of frequencies, (N, 36)."""
     energy = np.sqrt(coefficients**2 + np.swapaxes(coefficients, -1, -2) ** 2)
-    return np.asarray(energy[..., _UPPER[0], _UPPER[1]], dtype=np.float32)
+    return np.ascontiguousarray(energy[..., _UPPER[0], _UPPER[1]], dtype=np.float32)
 
 
 def _index(vectors: Floats) -> Any:
@@ -207,28 +219,31 @@ def _index(vectors: Floats) -> Any:
     return index
 
 
-def _compare(
-    fingerprints: Floats,
-    whole: Integers,
-    cropped: Integers,
-    view: int,
-    least_similarity: float,
-    best: dict[tuple[int, int], tuple[float, int]],
-) -> None:
-    """Compare the whole of some pictures with one view of others in all orientations; keep what agrees."""
-    for start in range(0, len(whole), _ROWS_AT_ONCE):
-        some = slice(start, start + _ROWS_AT_ONCE)
-        turned = oriented_coefficients(fingerprints[cropped[some], view])
-        cosines = np.einsum("nij,noij->no", fingerprints[whole[some], 0], turned, optimize=True)
-        orientation = cosines.argmax(axis=1)
-        cosine = cosines[np.arange(len(cosines)), orientation]
-        for row in np.flatnonzero(cosine >= least_similarity):
-            a, b = int(whole[some][row]), int(cropped[some][row])
-            # `cropped` turned by `o` looks like `whole`; the other way round it is the inverse.
-            o = int(orientation[row])
-            key, value = ((a, b), o) if a < b else ((b, a), _INVERSE[o])
-            if key not in best or cosine[row] > best[key][0]:
-                best[key] = (float(cosine[row]), value)
+def _by_parity(coefficients: Floats) -> Floats:
+    """Coefficients (N, 8, 8) sorted by odd or even row and column, (N, 4, 16): a flip changes whole sets of 16."""
+    half = FREQUENCIES // 2
+    split = coefficients.reshape(-1, half, 2, half, 2).transpose(0, 2, 4, 1, 3)
+    return np.ascontiguousarray(split.reshape(-1, 4, half * half))
+
+
+def _cosines(whole: Floats, found: Integers, views: Floats) -> Floats:
+    """Cosines of pictures with views in each of the eight orientations of the view.
+
+    Args:
+        whole: all pictures, (M, 4, 16) as `_by_parity` gives them.
+        found: which of them to compare with each view, (N, K).
+        views: (N, 8, 8).
+
+    Returns:
+        (N, K, 8).
+    """
+    pictures = whole[found]
+    # Four sums of products serve the four flips.
+    sums = [
+        np.einsum("nkpc,npc->nkp", pictures, _by_parity(turned)) @ _SIGNS
+        for turned in (views, np.swapaxes(views, 1, 2))
+    ]
+    return np.asarray(np.concatenate(sums, axis=2))
 
 
 def _inverses() -> Sequence[int]:
