@@ -20,7 +20,7 @@ from pipelines.crossval import cross_validate
 KILLS = 3
 
 
-def command(*words: object) -> list[str]:
+def crossval(*words: object) -> list[str]:
     return [sys.executable, "-m", "cli.main", "crossval", *map(str, words)]
 
 
@@ -43,9 +43,9 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(world: Any, tmp
     whole, out = tmp_path / "whole", tmp_path / "killed"
     cross_validate(world.split, "demo", whole, overrides=overrides, tracking_uri=world.tracking_uri)
     settings = [word for override in overrides for word in ("--set", override)]
-    start = command("--split", world.split, "--recipe", "demo", "--out", out, *settings)
+    start = crossval("--split", world.split, "--recipe", "demo", "--out", out, *settings)
     start += ["--tracking-uri", world.tracking_uri]
-    go_on = command("--resume", out, "--tracking-uri", world.tracking_uri)
+    go_on = crossval("--resume", out, "--tracking-uri", world.tracking_uri)
     environment = {**os.environ, "OMP_NUM_THREADS": str(json.loads((whole / "run.json").read_text())["threads"])}
     stages = []
     for attempt in range(KILLS):
@@ -78,12 +78,12 @@ def test_two_trainings_in_one_folder_are_one_sentence(copied: Any) -> None:
 
     state = json.loads((copied.run / "run.json").read_text())
     (copied.run / "run.json").write_text(json.dumps({**state, "status": "running"}))
-    holder = subprocess.Popen(
-        [sys.executable, "-c",
-         "import sys, time\nfrom filelock import FileLock\nFileLock(sys.argv[1]).acquire()\nprint('held', flush=True)\n"
-         "time.sleep(600)", str(copied.run / ".lock")],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    script = (
+        "import sys, time\nfrom filelock import FileLock\n"
+        "lock = FileLock(sys.argv[1])\nlock.acquire()\nprint('held', flush=True)\ntime.sleep(600)"
+    )
+    command = [sys.executable, "-c", script, str(copied.run / ".lock")]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline().strip() == "held"
@@ -92,7 +92,8 @@ def test_two_trainings_in_one_folder_are_one_sentence(copied: Any) -> None:
     finally:
         holder.kill()
         holder.wait()
-    FileLock(copied.run / ".lock", timeout=5).acquire().lock.release()  # a dead owner's lock is not in the way
+    with FileLock(copied.run / ".lock", timeout=5) as lock:
+        assert lock.is_locked, "a dead owner's lock is not in the way"
 
 
 def test_a_run_folder_appears_whole_or_not_at_all(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
