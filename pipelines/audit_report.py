@@ -111,17 +111,19 @@ def summary(result: dict[str, Any]) -> list[str]:
     exact = sum(pair["kind"] == "exact" for pair in result["pairs"])
     near = len(result["pairs"]) - exact
     sentences.append(
-        f"Copies: {exact:,} pairs of equal files and {near:,} pairs of files that show one picture, in "
-        f"{result['groups_of_copies']:,} groups."
+        f"Pairs of equal files: {exact:,}. Pairs of files that show one picture: {near:,}. Together they make "
+        f"{result['groups_of_copies']:,} sets of copies."
         if result["pairs"]
         else "No file is there twice, and no picture is there in two files."
     )
     crossing = sum(n for kind, n in result["by_kind"].items() if "across patients" in kind)
     labels = sum(n for kind, n in result["by_kind"].items() if "under two labels" in kind)
     if crossing:
-        sentences.append(f"{crossing:,} pairs belong to two patients: a split by patient would leak through them.")
+        sentences.append(
+            f"Pairs that belong to two patients: {crossing:,}. A split by patient would leak through them."
+        )
     if labels:
-        sentences.append(f"{labels:,} pairs carry two labels: one of each pair is wrong.")
+        sentences.append(f"Pairs that carry two labels: {labels:,}. One of each is wrong.")
     exceeding = [row for row in result["shortcuts"] if row["exceeds"]]
     estimated = [row for row in result["shortcuts"] if row["auroc"] is not None]
     if exceeding:
