@@ -303,6 +303,8 @@ class _Ray:
         import ray
 
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Ray's own processes are light; what it would put behind every other process here is the work itself.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         self.ray = ray
         self.mine = not ray.is_initialized()
         if self.mine:
