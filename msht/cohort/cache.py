@@ -38,7 +38,7 @@ from msht.errors import InvalidInput
 from msht.files import cannot_write
 from msht.images.quality import Quality
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"msht field\n"
 SUFFIX = ".field"
 HEADER_BYTES = 4096
@@ -215,7 +215,13 @@ def cache_from_environment() -> FieldCache | None:
 
 
 def _versions() -> dict[str, str]:
-    return {"msht": version("msht"), "pillow": PIL.__version__, "opencv": cv2.__version__, "numpy": np.__version__}
+    return {
+        "msht": version("msht"),
+        "pillow": PIL.__version__,
+        "simplejpeg": version("simplejpeg"),
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def _packed(field: StoredField) -> bytes:

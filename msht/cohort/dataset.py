@@ -13,12 +13,12 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from msht.cohort.cache import FieldCache
-from msht.cohort.field import OVERSAMPLING, SourceField, StoredField, prepare_field, reach_of, source_of
+from msht.cohort.field import OVERSAMPLING, SourceField, StoredField, prepare_field, reach_of, source_of, view_once
 from msht.files import inside
 from msht.images.augmentation import Augmentation, Augmenter
 from msht.images.colour import Colour, corrected
-from msht.images.preprocessing import Preprocessing, to_tensor
-from msht.images.reading import decode_image, read_bytes, read_image
+from msht.images.preprocessing import Pixels, Preprocessing, to_tensor
+from msht.images.reading import decode_image, plain_pixels, read_bytes
 
 __all__ = [
     "OVERSAMPLING",
@@ -106,8 +106,22 @@ class FieldStore:
         kept = self[image].source
         if kept is not None:
             return kept
-        pixels = read_image(inside(self.root, image)).pixels
-        return source_of(corrected(pixels, self.preprocessing.colour), self.preprocessing, self._reach)
+        return source_of(self._read_again(image), self.preprocessing, self._reach)
+
+    def view(self, image: str, augmenter: Augmenter, *, epoch: int, index: int) -> Pixels:
+        """Make the augmented view of an epoch and a row, uint8 (S, S, 3), whether its source was kept or not."""
+        kept = self[image].source
+        if kept is not None:
+            return augmenter(kept.pixels, epoch=epoch, index=index, squares=kept.squares)
+        pixels = self._read_again(image)
+        return view_once(pixels, self.preprocessing, self._reach, augmenter, epoch=epoch, index=index)
+
+    def _read_again(self, image: str) -> Pixels:
+        """Read what training draws from, its colour seen to."""
+        path = inside(self.root, image)
+        data = read_bytes(path)
+        pixels = plain_pixels(data, path)
+        return corrected(decode_image(data, path).pixels if pixels is None else pixels, self.preprocessing.colour)
 
     def _keep(self, image: str, field: StoredField) -> StoredField:
         """Keep a field in memory, without its source where there is no room for it."""
@@ -158,8 +172,7 @@ class TrainingFields(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
         epoch, index = key
-        source = self.store.source(self.images[index])
-        view = self.augmenter(source.pixels, epoch=epoch, index=index, squares=source.squares)
+        view = self.store.view(self.images[index], self.augmenter, epoch=epoch, index=index)
         return to_tensor(view, self.store.preprocessing)[0], self.labels[index]
 
 

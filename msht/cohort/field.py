@@ -8,18 +8,24 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from msht.images.augmentation import Augmentation
+from msht.images.augmentation import Augmentation, Augmenter
 from msht.images.colour import corrected
-from msht.images.preprocessing import Pixels, Preprocessing, crop_boxes, cut_views
+from msht.images.preprocessing import Box, Pixels, Preprocessing, crop_boxes, cut_views
 from msht.images.quality import Quality, measure_quality
 from msht.images.reading import DecodedImage
-from msht.images.warp import Square
+from msht.images.warp import Matrix, Square, step_of
 
 OVERSAMPLING = 1.25
 """Edge of the stored crop in multiples of the network's; no preset magnifies by more, so none enlarges pixels."""
 
 AVERAGED_FROM = 1.5
 """Reduction from which areas are averaged; below, a linear read already touches every pixel, six times as fast."""
+
+BLOCK = 16
+"""The linear reduction's step is a whole number of sixteenths, so that its grid begins anew at each such block."""
+
+BAND = 64
+"""Rows of the source that are reduced together where only what one view reads is made; a multiple of BLOCK."""
 
 BORDER = 2
 """Pixels kept beyond what augmentation can reach, for the width of a linear read."""
@@ -78,6 +84,65 @@ def reach_of(augmentation: Augmentation) -> float:
     return diagonal / augmentation.scale[0] + 2 * augmentation.shift
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where in a field its source lies, and how far that is reduced.
+
+    Attributes:
+        part: of the field, that views can reach.
+        step: pixels of the field for one of the source, along each axis (across, down).
+        size: of the source in px (width, height).
+        squares: the crops, in px of the source.
+        linear: whether the source is read linearly, on a grid that repeats every `BLOCK` of its pixels.
+    """
+
+    part: Box
+    step: tuple[float, float]
+    size: tuple[int, int]
+    squares: tuple[Square, ...]
+    linear: bool
+
+
+def layout_of(width: int, height: int, preprocessing: Preprocessing, reach: float) -> Layout:
+    """Cut away what no view can reach, and find how far the rest can be reduced.
+
+    Args:
+        width: of the field in px.
+        height: of the field in px.
+        preprocessing: the squares and the size.
+        reach: see `reach_of`.
+    """
+    boxes = crop_boxes(width, height, preprocessing)
+    edge = boxes[0].right - boxes[0].left
+    beyond = math.ceil(min((reach - 1) * edge / 2, max(width, height))) + BORDER
+    part = Box(
+        max(0, min(b.left for b in boxes) - beyond),
+        max(0, min(b.top for b in boxes) - beyond),
+        min(width, max(b.right for b in boxes) + beyond),
+        min(height, max(b.bottom for b in boxes) + beyond),
+    )
+    across, down = part.right - part.left, part.bottom - part.top
+    wanted = max(1.0, edge / (OVERSAMPLING * preprocessing.size))
+    linear = wanted < AVERAGED_FROM
+    if linear:
+        step = math.floor(wanted * BLOCK) / BLOCK
+        size = (max(1, round(across / step)), max(1, round(down / step)))
+        steps = (step, step)
+    else:
+        size = (max(1, math.ceil(across / wanted)), max(1, math.ceil(down / wanted)))
+        steps = (across / size[0], down / size[1])
+    squares = tuple(
+        (
+            (b.left - part.left) / steps[0],
+            (b.top - part.top) / steps[1],
+            (b.right - part.left) / steps[0],
+            (b.bottom - part.top) / steps[1],
+        )
+        for b in boxes
+    )
+    return Layout(part, steps, size, squares, linear)
+
+
 def source_of(pixels: Pixels, preprocessing: Preprocessing, reach: float) -> SourceField:
     """Cut away what no view can reach, and reduce the rest to what the network can use.
 
@@ -86,24 +151,95 @@ def source_of(pixels: Pixels, preprocessing: Preprocessing, reach: float) -> Sou
         preprocessing: the squares and the size.
         reach: see `reach_of`.
     """
-    height, width = pixels.shape[:2]
-    boxes = crop_boxes(width, height, preprocessing)
-    edge = boxes[0].right - boxes[0].left
-    beyond = math.ceil(min((reach - 1) * edge / 2, max(width, height))) + BORDER
-    left, top = max(0, min(b.left for b in boxes) - beyond), max(0, min(b.top for b in boxes) - beyond)
-    right, bottom = max(b.right for b in boxes) + beyond, max(b.bottom for b in boxes) + beyond
+    layout = layout_of(pixels.shape[1], pixels.shape[0], preprocessing, reach)
+    return SourceField(_reduced(pixels, layout), layout.squares)
+
+
+def view_once(
+    pixels: Pixels, preprocessing: Preprocessing, reach: float, augmenter: Augmenter, *, epoch: int, index: int
+) -> Pixels:
+    """Make one view of a field that is not kept: the view of its source, of which no more is made than it reads.
+
+    Args:
+        pixels: of the field, its colour seen to; uint8 of shape (H, W, 3).
+        preprocessing: the squares and the size.
+        reach: see `reach_of`.
+        augmenter: draws.
+        epoch: from 0.
+        index: of the row.
+
+    Returns:
+        RGB uint8, shape (S, S, 3).
+    """
+    layout = layout_of(pixels.shape[1], pixels.shape[0], preprocessing, reach)
+    if augmenter.still or not layout.linear:
+        return augmenter(_reduced(pixels, layout), epoch=epoch, index=index, squares=layout.squares)
+    draw = augmenter.draw(layout.squares, epoch=epoch, index=index)
+    read = _columns_read(draw.matrix, preprocessing.size, layout)
+    return augmenter.apply(_reduced(pixels, layout) if read is None else _reduced_bands(pixels, layout, read), draw)
+
+
+def _reduced(pixels: Pixels, layout: Layout) -> Pixels:
+    left, top, right, bottom = layout.part
     part = pixels[top:bottom, left:right]
-    height, width = part.shape[:2]
-    step = max(1.0, edge / (OVERSAMPLING * preprocessing.size))
-    new = (max(1, math.ceil(width / step)), max(1, math.ceil(height / step))) if step > 1 else (width, height)
-    if new != (width, height):
-        interpolation = cv2.INTER_AREA if step >= AVERAGED_FROM else cv2.INTER_LINEAR
-        reduced = cv2.resize(part, new, interpolation=interpolation)
-    else:
-        reduced = part.copy()
-    across, down = new[0] / width, new[1] / height
-    squares = tuple(
-        ((b.left - left) * across, (b.top - top) * down, (b.right - left) * across, (b.bottom - top) * down)
-        for b in boxes
-    )
-    return SourceField(np.asarray(reduced, dtype=np.uint8), squares)
+    if layout.step == (1.0, 1.0):
+        return part.copy()
+    if not layout.linear:
+        return np.asarray(cv2.resize(part, layout.size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    width, height = layout.size
+    reduced = np.empty((height, width, 3), dtype=np.uint8)
+    _reduce_into(reduced, part, layout, (0, width), (0, height))
+    return reduced
+
+
+def _reduced_bands(pixels: Pixels, layout: Layout, columns: list[tuple[int, int]]) -> Pixels:
+    """Reduce of each band of rows the columns that are read; the rest is left as the memory was."""
+    left, top, right, bottom = layout.part
+    part = pixels[top:bottom, left:right]
+    width, height = layout.size
+    reduced = np.empty((height, width, 3), dtype=np.uint8)
+    for band, (start, stop) in enumerate(columns):
+        if start < stop:
+            rows = band * BAND, min((band + 1) * BAND, height)
+            _reduce_into(reduced, part, layout, (start, stop), rows)
+    return reduced
+
+
+def _reduce_into(
+    reduced: Pixels, part: Pixels, layout: Layout, columns: tuple[int, int], rows: tuple[int, int]
+) -> None:
+    """Fill some columns and rows of the source, which begin at multiples of BLOCK: there the grid begins anew."""
+    step = layout.step[0]
+    (left, right), (top, bottom) = columns, rows
+    last_column = part.shape[1] if right == layout.size[0] else int(right * step)
+    last_row = part.shape[0] if bottom == layout.size[1] else int(bottom * step)
+    cut = part[int(top * step) : last_row, int(left * step) : last_column]
+    # The step is said, not left to follow from two whole sizes, so that it is the same for every cut.
+    cv2.resize(cut, None, reduced[top:bottom, left:right], fx=1 / step, fy=1 / step, interpolation=cv2.INTER_LINEAR)
+
+
+def _columns_read(matrix: Matrix, size: int, layout: Layout) -> list[tuple[int, int]] | None:
+    """Find the columns of the source, band by band, that a view reads; None where it may read any.
+
+    A view is a rotated square, about half of what views can reach. One that leaves the source reads reflections, and
+    one that shrinks it averages blocks first: they get the whole.
+    """
+    width, height = layout.size
+    ends = np.array([[0, size - 1, size - 1, 0], [0, 0, size - 1, size - 1], [1, 1, 1, 1]])
+    x, y = matrix @ ends
+    if min(x.min(), y.min()) < 0 or x.max() > width - 1 or y.max() > height - 1 or step_of(matrix) > 2:
+        return None
+    tops = np.arange(0, height, BAND)[:, None]
+    after_x, after_y = np.roll(x, -1), np.roll(y, -1)
+    # Where each side of the square runs within each band, a linear read's pixel and one for rounding beyond.
+    first = np.clip(tops - 2, np.minimum(y, after_y), np.maximum(y, after_y))
+    second = np.clip(tops + BAND + 1, np.minimum(y, after_y), np.maximum(y, after_y))
+    level = np.abs(after_y - y) < 1e-9
+    slope = np.where(level, 0.0, (after_x - x) / np.where(level, 1.0, after_y - y))
+    places = np.stack([x + (first - y) * slope, np.where(level, after_x, x + (second - y) * slope)])
+    crossed = (np.maximum(y, after_y) >= tops - 2) & (np.minimum(y, after_y) <= tops + BAND + 1)
+    starts = np.where(crossed, places, width).min(axis=(0, 2)) - 2
+    stops = np.where(crossed, places, 0).max(axis=(0, 2)) + 3
+    starts = np.maximum(0, np.floor(starts / BLOCK) * BLOCK).astype(int)
+    stops = np.minimum(width, np.ceil(stops / BLOCK) * BLOCK).astype(int)
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))

@@ -36,7 +36,7 @@ def colour_jitter(
         if step == 0:
             pixels = _affine(pixels, brightness * np.eye(3), 0.0)
         elif step == 1:
-            grey = float(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).mean())
+            grey = cv2.mean(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))[0]
             pixels = _affine(pixels, contrast * np.eye(3), (1 - contrast) * grey)
         elif step == 2:
             mixed = saturation * np.eye(3) + (1 - saturation) * np.tile(LUMA, (3, 1))

@@ -147,6 +147,10 @@ def to_tensor(
     import torch
 
     array = np.asarray(views)
+    if array.ndim == 3 and torch.device(device).type == "cpu":
+        planes = np.empty((1, 3, *array.shape[:2]), dtype=np.uint8)
+        cv2.split(array, list(planes[0]))  # and then in order: a third of the time of turning axes while scaling
+        return normalised(torch.from_numpy(planes), preprocessing)
     batch = torch.from_numpy(np.ascontiguousarray(array if array.ndim >= 4 else array[None])).to(device)
     return normalised(batch.movedim(-1, -3), preprocessing)
 

@@ -191,6 +191,19 @@ def decode_here(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> Dec
         return _decoded(image, data, path)
 
 
+def plain_pixels(data: bytes, path: Path) -> Pixels | None:
+    """Decode a plain JPEG to the pixels of `decode_image`, RGB uint8 (H, W, 3), without digest and record.
+
+    None for any other file, which `decode_image` reads.
+
+    Raises:
+        UnreadableImage: if the header is none of an image that may be read.
+    """
+    with _open(data, path, MAX_PIXELS) as image:
+        bounded = image.size[0] * image.size[1] <= BOUNDED_PIXELS and len(data) <= BOUNDED_BYTES
+        return _plain_jpeg(image, data) if bounded else None
+
+
 def _decoded(image: Image.Image, data: bytes, path: Path) -> DecodedImage:
     file_format = "JPEG" if image.format == "MPO" else str(image.format)
     mode, orientation = image.mode, 1

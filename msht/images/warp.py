@@ -43,6 +43,10 @@ def warp_matrix(
     return np.column_stack([linear, offset])
 
 
+WIDENED_TO = 8
+"""Pixels of the field for each of the view, up to which all are given a fourth byte before they are read."""
+
+
 def step_of(matrix: Matrix) -> float:
     """How many pixels of the field lie between two neighbours of the view."""
     return math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
@@ -66,6 +70,9 @@ def warp(pixels: Pixels, matrix: Matrix, size: int) -> Pixels:
         pixels = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
         matrix = matrix / shrink
         matrix[:, 2] += 0.5 / shrink - 0.5
+    # OpenCV reads pixels of four bytes in 40 % of the time it takes for three, and to the same values.
+    widened = pixels.shape[0] * pixels.shape[1] <= WIDENED_TO * size * size
+    read = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA) if widened else pixels
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    view = cv2.warpAffine(pixels, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(view, dtype=np.uint8)
+    view = cv2.warpAffine(read, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(cv2.cvtColor(view, cv2.COLOR_RGBA2RGB) if widened else view, dtype=np.uint8)

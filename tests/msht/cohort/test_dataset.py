@@ -248,3 +248,18 @@ def test_the_colour_of_the_recipe_is_seen_to_once_in_training_and_in_evaluation(
     np.testing.assert_array_equal(store.source("warm.png").pixels[-1, -1], [240, 240, 240])
     assert store["warm.png"].quality == measure_quality(pixels[:, :, ::-1])  # of the field as it came
     assert store.source_preprocessing.colour == Colour()
+
+
+@pytest.mark.parametrize("name", ["paper", "standard", "strong-colour"])
+def test_a_view_of_a_photograph_is_the_same_whether_it_was_kept_or_not(tmp_path: Path, name: str) -> None:
+    """Not kept, only what the view reads is reduced, band by band; kept, the whole is."""
+    rough = np.random.default_rng(5).integers(0, 255, (104, 139, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(tmp_path / "field.jpg"), cv2.resize(rough, (556, 416), interpolation=cv2.INTER_CUBIC))
+    preprocessing, settings = Preprocessing(crop=280, size=160), Augmentation(name=name)
+    kept, scarce = (FieldStore(tmp_path, preprocessing, limit, augmentation=settings) for limit in (PLENTY, 0))
+    assert kept["field.jpg"].source is not None
+    assert scarce["field.jpg"].source is None
+    augmenter = Augmenter(settings, preprocessing, seed=3)
+    for epoch in range(25):
+        view = scarce.view("field.jpg", augmenter, epoch=epoch, index=0)
+        assert np.array_equal(view, kept.view("field.jpg", augmenter, epoch=epoch, index=0))

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from msht.errors import UnreadableImage
 from msht.images import reading
-from msht.images.reading import IMAGE_SUFFIXES, decode_image, is_image_path, read_image
+from msht.images.reading import IMAGE_SUFFIXES, decode_image, is_image_path, plain_pixels, read_image
 
 
 def scene(height: int = 40, width: int = 60) -> np.ndarray:
@@ -337,3 +337,13 @@ def test_large_or_many_passes_are_not_decoded_in_this_process(monkeypatch: pytes
     Image.fromarray(scene()).save(buffer, "TIFF", compression="tiff_lzw")
     decode_image(buffer.getvalue(), Path("lzw.tif"))
     assert len(sent) == 3
+
+
+def test_a_plain_photograph_has_the_same_pixels_with_and_without_its_record(tmp_path: Path) -> None:
+    path = tmp_path / "field.jpg"
+    Image.fromarray(scene()).save(path)
+    np.testing.assert_array_equal(plain_pixels(path.read_bytes(), path), np.asarray(Image.open(path)))
+    Image.fromarray(scene()).save(path, progressive=True)
+    assert plain_pixels(path.read_bytes(), path) is None
+    with pytest.raises(UnreadableImage, match="known format"):
+        plain_pixels(b"no picture", path)
