@@ -95,7 +95,7 @@ def test_a_gpu_that_is_not_there_is_one_sentence(place: Place, tmp_path: Path, m
 
 def test_a_loss_that_is_no_number_names_epoch_and_batch_and_the_mend(place: Place, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    breaks = ("optimiser.name=sgd", "optimiser.lr=1e6", "optimiser.gradient_clip=null", "training.batch_size=4")
+    breaks = ("optimiser.name=sgd", "optimiser.lr=1e25", "optimiser.gradient_clip=null", "training.batch_size=4")
     code, said = new(place, out, overrides=(*TINY, *breaks))
     assert code == 2
     assert re.search(r"Fold 1: The loss became (nan|inf) in epoch 1, batch [2-9]; the last good checkpoint", said)
