@@ -120,7 +120,7 @@ def _filled(image: torch.Tensor, removed: Mask, fill: Fill) -> torch.Tensor:
     return torch.where(mask, torch.from_numpy(blurred).permute(2, 0, 1).to(image.device), image)
 
 
-LARGEST_IMPUTED = 128
+LARGEST_IMPUTED = 64
 """Edge in px up to which pixels are imputed one by one; the system of equations grows with the square of it."""
 
 
