@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/msht demo --out demo
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2
 
 test-fast: install
 	$(BIN)/pytest -m 'not slow' --numprocesses 2

@@ -74,7 +74,14 @@ def run_demo(
     found = audit["by_severity"]["must be mended"] + audit["by_severity"]["look at it"]
     if found:
         progress.say(f"The audit has {found} findings to look at: see {out / 'audit' / 'audit.pdf'}.")
-    split, _ = split_cohort(cohort / "manifest.csv", out=out / "split.csv", folds=FOLDS, test_fraction=1 / 3, seed=seed)
+    split, _ = split_cohort(
+        cohort / "manifest.csv",
+        out=out / "split.csv",
+        audit=out / "audit",
+        folds=FOLDS,
+        test_fraction=1 / 3,
+        seed=seed,
+    )
     cross_validate(
         out / "split.csv",
         RECIPE,
