@@ -29,7 +29,8 @@ from msht.images.reading import read_image
 from msht.network.explain import explanation_layers
 from msht.network.logits import binary_logit
 from pipelines.ensemble import load_fitted
-from pipelines.explain_maps import PREFERRED_LAYER, single_view
+from pipelines.explain_crops import single_view
+from pipelines.explain_maps import PREFERRED_LAYER
 from pipelines.explanation_checks import chosen_images
 from pipelines.run_folder import RunFolder
 

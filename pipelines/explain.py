@@ -16,16 +16,9 @@ from msht.bundle import Bundle, read_bundle
 from msht.errors import InvalidInput
 from msht.explanation.overlay import overlay
 from msht.files import atomic_path, read_json, write_json
-from msht.images.preprocessing import crop_box, view_of
 from msht.images.reading import read_image
-from pipelines.explain_maps import (
-    METHOD,
-    METHODS_IN_WORDS,
-    case_scale,
-    mean_maps,
-    single_view,
-    unknown_method,
-)
+from pipelines.explain_crops import crops_key, field_with_crop, shown_crop
+from pipelines.explain_maps import METHOD, METHODS_IN_WORDS, case_scale, mean_maps, unknown_method
 from pipelines.inputs import file_name_for
 from pipelines.progress import Progress, Silent, stage
 from pipelines.score_parts import KIND
@@ -78,6 +71,9 @@ def explain_case(
 ) -> Maps:
     """Make the maps of a case, or give those that are there already and still fit.
 
+    Where a field's score is the mean over several crops, the map is of the crop that speaks most for the call: of the
+    case, or, where that is indeterminate, of the field.
+
     Args:
         bundle: that scored the case.
         scores: folder of the scores.
@@ -100,6 +96,7 @@ def explain_case(
         "bundle": bundle.digest,
         "images": list(chosen["sha256"]),
         "names": list(chosen["image"]),
+        **crops_key(bundle.description.preprocessing),
     }
     described = folder / "maps.json"
     if described.is_file():
@@ -111,34 +108,36 @@ def explain_case(
     method = method or str(kept_choice.get("method", METHOD))
     if chosen.empty:
         return Maps(folder, "", METHODS_IN_WORDS[method], 1.0, [])
-    preprocessing = single_view(bundle.description.preprocessing)
     ensemble = networks or bundle.ensemble(device)
-    views, crops, boxes = [], [], []
+    shown, pictures, fields_with_crop = [], [], []
     for row in chosen.itertuples():
         image = read_image(Path(str(row.path)))
         if image.record.sha256 != row.sha256:
             raise InvalidInput(f"{row.path} changed since it was scored.", "Score it again.")
-        box = crop_box(image.record.width, image.record.height, preprocessing)
-        views.append(view_of(image.pixels, preprocessing))
-        crop: np.ndarray = image.pixels[box.top : box.bottom, box.left : box.right]
-        shrinking = crop.shape[0] > PICTURE_EDGE
-        crops.append(
+        side = call if call in ("positive", "negative") else row.call
+        crop = shown_crop(ensemble, image.pixels, positive=str(side) == "positive")
+        shown.append(crop)
+        box, shrinking = crop.box, crop.box.right - crop.box.left > PICTURE_EDGE
+        pictures.append(
             cv2.resize(
-                crop,
+                image.pixels[box.top : box.bottom, box.left : box.right],
                 (PICTURE_EDGE, PICTURE_EDGE),
                 interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC,
             )
         )
-        boxes.append(box)
-    maps, shown_layer = mean_maps(ensemble, np.stack(views), method=method, layer=layer or kept_choice.get("layer"))
+        fields_with_crop.append(field_with_crop(image.pixels, box) if crop.of > 1 else None)
+    views = np.stack([crop.view for crop in shown])
+    maps, shown_layer = mean_maps(ensemble, views, method=method, layer=layer or kept_choice.get("layer"))
     method_words = f"{METHODS_IN_WORDS[method]}, mean over {len(ensemble.folds)} networks"
     scale = case_scale(maps)
     rows = []
-    shown = zip(chosen.to_dict("records"), crops, boxes, maps, strict=True)
-    for index, (field, crop, box, heat) in enumerate(shown, start=1):
+    drawn = zip(chosen.to_dict("records"), shown, pictures, fields_with_crop, maps, strict=True)
+    for index, (field, crop, picture, whole, heat) in enumerate(drawn, start=1):
         large = cv2.resize(heat, (PICTURE_EDGE, PICTURE_EDGE), interpolation=cv2.INTER_LINEAR)
-        write_picture(folder / f"{index}-crop.jpg", crop)
-        write_picture(folder / f"{index}-overlay.jpg", overlay(np.asarray(crop, dtype=np.uint8), large, scale=scale))
+        write_picture(folder / f"{index}-crop.jpg", picture)
+        write_picture(folder / f"{index}-overlay.jpg", overlay(np.asarray(picture, dtype=np.uint8), large, scale=scale))
+        if whole is not None:
+            write_picture(folder / f"{index}-field.jpg", whole)
         with atomic_path(folder / f"{index}-map.npy") as temporary:
             np.save(temporary, heat, allow_pickle=False)
         rows.append(
@@ -146,7 +145,9 @@ def explain_case(
                 "image": str(field["image"]),
                 "crop": f"{index}-crop.jpg",
                 "overlay": f"{index}-overlay.jpg",
-                "crop_width": box.right - box.left,
+                "crop_width": crop.box.right - crop.box.left,
+                "shown": crop.row(),
+                "field": None if whole is None else f"{index}-field.jpg",
                 "probability": float(field["probability"]),
             }
         )

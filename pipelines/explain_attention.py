@@ -10,9 +10,9 @@ import numpy as np
 
 from msht.errors import InvalidInput
 from msht.files import atomic_path
-from msht.images.preprocessing import to_tensor, view_of
+from msht.images.preprocessing import Box, to_tensor
 from msht.images.reading import read_image
-from pipelines.explain_maps import single_view
+from pipelines.explain_crops import view_of_box
 from pipelines.inputs import ScoreInput, file_name_for
 from pipelines.progress import Progress, Silent, stage
 
@@ -20,7 +20,13 @@ AT_ONCE = 8
 
 
 def write_attention(
-    ensemble: Any, inputs: Sequence[ScoreInput], out: Path, *, fold: int | None = None, progress: Progress | None = None
+    ensemble: Any,
+    inputs: Sequence[ScoreInput],
+    boxes: Sequence[Box],
+    out: Path,
+    *,
+    fold: int | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write attention as arrays (`IMAGE.npz`, `network.npz`) and as pictures (`IMAGE.png`, `network.png`).
 
@@ -32,6 +38,7 @@ def write_attention(
     Args:
         ensemble: of the bundle.
         inputs: the images.
+        boxes: the square of each that the network is shown.
         out: folder to write.
         fold: whose network; None: the first. Heads of different networks have nothing in common, so no mean is taken.
         progress: who listens.
@@ -47,13 +54,14 @@ def write_attention(
     if fold is not None and fold not in numbers:
         raise InvalidInput(f"--fold is {fold}.", f"The bundle has folds {', '.join(map(str, numbers))}.")
     network = ensemble.folds[numbers.index(fold) if fold is not None else 0].network
-    preprocessing, prefix = single_view(ensemble.preprocessing), int(getattr(network, "num_prefix_tokens", 0))
+    preprocessing, prefix = ensemble.preprocessing, int(getattr(network, "num_prefix_tokens", 0))
     distances: dict[str, list[np.ndarray]] = {}
     grid = (1, 1)
     with stage(progress or Silent(), "Reading attention", len(inputs)) as steps:
         for start in range(0, len(inputs), AT_ONCE):
             part = inputs[start : start + AT_ONCE]
-            views = [view_of(read_image(given.path).pixels, preprocessing) for given in part]
+            squares = zip(part, boxes[start : start + AT_ONCE], strict=True)
+            views = [view_of_box(read_image(given.path).pixels, box, preprocessing) for given, box in squares]
             weights = attention_weights(network, to_tensor(np.stack(views), preprocessing).to(ensemble.device))
             named = {_name(path): value for path, value in weights.items()}
             grid = _grid(next(iter(named.values())).shape[-1] - prefix, network)

@@ -15,18 +15,11 @@ from msht.bundle import read_bundle
 from msht.errors import InvalidInput
 from msht.explanation.overlay import overlay
 from msht.files import atomic_path, read_json, write_json
-from msht.images.preprocessing import crop_box, resized, view_of
+from msht.images.preprocessing import Box, resized, view_of
 from msht.images.reading import read_image
 from pipelines.explain import write_picture
-from pipelines.explain_maps import (
-    METHOD,
-    METHODS_IN_WORDS,
-    explained_layer,
-    mean_maps,
-    scale_of,
-    single_view,
-    unknown_method,
-)
+from pipelines.explain_crops import crop_in_words, crops_key, shown_crop
+from pipelines.explain_maps import METHOD, METHODS_IN_WORDS, explained_layer, mean_maps, scale_of, unknown_method
 from pipelines.inputs import ScoreInput, file_name_for, find_inputs
 from pipelines.progress import Progress, Silent, stage
 
@@ -93,7 +86,7 @@ def explain_images(
     inputs = find_inputs(sources, case_from=case_from)
     ensemble = bundle.ensemble(choose_device(device))
     layer = layer or str(kept.get("layer") or explained_layer(ensemble.folds[0].network))
-    key = {"bundle": bundle.digest, "method": method, "layer": layer}
+    key = {"bundle": bundle.digest, "method": method, "layer": layer, **crops_key(ensemble.preprocessing)}
     record = out / "explain.json"
     done: dict[str, dict[str, Any]] = {}
     if record.is_file():
@@ -103,16 +96,20 @@ def explain_images(
                 f"{out} holds maps of another bundle, method or layer.", "Choose another folder with --out."
             )
         done = {row["image"]: row for row in before["rows"]}
-    rows, words = _mapped(inputs, done, ensemble, out, method, layer, record, key, progress)
-    _overlaid(rows, inputs, single_view(ensemble.preprocessing), out, progress)
+    threshold = bundle.description.decision.field_point.threshold
+    rows, words = _mapped(inputs, done, ensemble, threshold, out, method, layer, record, key, progress)
+    _overlaid(rows, inputs, out, progress)
     if attention:
         from pipelines.explain_attention import write_attention
 
-        write_attention(ensemble, inputs, out / "attention", fold=fold, progress=progress)
+        boxes = [Box(*row["shown"]["box"]) for row in rows]
+        write_attention(ensemble, inputs, boxes, out / "attention", fold=fold, progress=progress)
     sheets = _sheets(rows, out, f"{METHODS_IN_WORDS[method].partition(' (')[0]}, {words}")
-    columns = ["image", "case", "probability", "largest", "scale", "overlay", "array"]
+    table = pd.DataFrame(rows)
+    table["crop"] = [f"{row['shown']['number']} of {row['shown']['of']}" for row in rows]
+    columns = ["image", "case", "probability", "crop", "largest", "scale", "overlay", "array"]
     with atomic_path(out / "maps.csv") as temporary:
-        pd.DataFrame(rows)[columns].to_csv(temporary, index=False)
+        table[columns].to_csv(temporary, index=False)
     return Explained(out, len(rows), sheets, words, METHODS_IN_WORDS[method])
 
 
@@ -120,6 +117,7 @@ def _mapped(
     inputs: Sequence[ScoreInput],
     done: dict[str, dict[str, Any]],
     ensemble: Any,
+    threshold: float,
     out: Path,
     method: str,
     layer: str,
@@ -130,23 +128,29 @@ def _mapped(
     """Write the array of each image, and give a row for each."""
     from pipelines.explain_maps import layer_in_words
 
-    preprocessing = single_view(ensemble.preprocessing)
     rows = dict(done)
     with stage(progress, "Explaining", len(inputs)) as steps:
         for start in range(0, len(inputs), AT_ONCE):
-            part, views, fields = [], [], []
+            part, pictures = [], []
             for given in inputs[start : start + AT_ONCE]:
                 image = read_image(given.path)
-                kept = rows.get(given.name)
-                if kept and kept["sha256"] == image.record.sha256 and (out / kept["array"]).is_file():
+                kept = rows.get(given.name, {})
+                # Versions that knew of one crop only wrote no "shown".
+                same = bool(kept) and "shown" in kept and kept["sha256"] == image.record.sha256
+                if same and (out / kept["array"]).is_file():
                     continue
                 part.append((given, image.record.sha256))
-                views.append(view_of(image.pixels, preprocessing))
-                fields.append(view_of(image.pixels, ensemble.preprocessing))
+                pictures.append(image.pixels)
             if part:
-                maps, _ = mean_maps(ensemble, np.stack(views), method=method, layer=layer)
-                probabilities = ensemble.score(np.stack(fields)).probability
-                for (given, digest), evidence, probability in zip(part, maps, probabilities, strict=True):
+                fields = np.stack([view_of(pixels, ensemble.preprocessing) for pixels in pictures])
+                probabilities = ensemble.score(fields).probability
+                crops = [
+                    shown_crop(ensemble, pixels, positive=bool(probability >= threshold))
+                    for pixels, probability in zip(pictures, probabilities, strict=True)
+                ]
+                maps, _ = mean_maps(ensemble, np.stack([crop.view for crop in crops]), method=method, layer=layer)
+                made = zip(part, crops, maps, probabilities, strict=True)
+                for (given, digest), crop, evidence, probability in made:
                     name = file_name_for(given.name)
                     with atomic_path(out / "arrays" / f"{name}.npy") as temporary, temporary.open("wb") as stream:
                         np.save(stream, evidence, allow_pickle=False)
@@ -155,6 +159,7 @@ def _mapped(
                         "case": given.case,
                         "sha256": digest,
                         "probability": round(float(probability), 6),
+                        "shown": crop.row(),
                         "largest": float(evidence.max()),
                         "array": f"arrays/{name}.npy",
                         "overlay": f"overlays/{name}.jpg",
@@ -164,9 +169,7 @@ def _mapped(
     return [rows[given.name] for given in inputs], layer_in_words(layer)
 
 
-def _overlaid(
-    rows: list[dict[str, Any]], inputs: Sequence[ScoreInput], preprocessing: Any, out: Path, progress: Progress
-) -> None:
+def _overlaid(rows: list[dict[str, Any]], inputs: Sequence[ScoreInput], out: Path, progress: Progress) -> None:
     """Draw each map over its image, on the scale of its case."""
     largest = pd.DataFrame(rows).groupby("case")["largest"]
     scales = {case: scale_of(values.to_numpy()) for case, values in largest}
@@ -174,7 +177,7 @@ def _overlaid(
         for row, given in zip(rows, inputs, strict=True):
             row["scale"] = scales[row["case"]]
             pixels = read_image(given.path).pixels
-            box = crop_box(pixels.shape[1], pixels.shape[0], preprocessing)
+            box = Box(*row["shown"]["box"])
             crop = resized(pixels[box.top : box.bottom, box.left : box.right], EDGE)
             evidence = np.load(out / row["array"], allow_pickle=False)
             large = cv2.resize(evidence, (EDGE, EDGE), interpolation=cv2.INTER_LINEAR)
@@ -196,7 +199,7 @@ def _sheets(rows: list[dict[str, Any]], out: Path, title: str) -> tuple[Path, ..
             Tile(
                 picture=out / row["overlay"],
                 name=row["image"].rpartition("/")[2],
-                words=f"case {row['case']}, score {row['probability']:.2f}, full colour from {row['scale']:.2g}",
+                words=_tile_words(row),
             )
             for row in ordered[start : start + per_sheet]
         ]
@@ -205,3 +208,8 @@ def _sheets(rows: list[dict[str, Any]], out: Path, title: str) -> tuple[Path, ..
             temporary.write_bytes(contact_sheet(tiles, title=title, across=ACROSS, width=TILE))
         written.append(path)
     return tuple(written)
+
+
+def _tile_words(row: dict[str, Any]) -> str:
+    facts = [f"case {row['case']}", f"score {row['probability']:.2f}", crop_in_words(row["shown"])]
+    return ", ".join(filter(None, [*facts, f"full colour from {row['scale']:.2g}"]))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from msht.errors import InvalidInput
-from msht.images.preprocessing import Preprocessing, to_tensor
+from msht.images.preprocessing import to_tensor
 
 METHOD = "layercam"
 """Chosen by measurement on phantoms and on smears (docs/explanation.md)."""
@@ -29,11 +29,6 @@ of the last norm are not (docs/explanation.md)."""
 def unknown_method(method: str) -> InvalidInput:
     """What to say about a method that there is not."""
     return InvalidInput(f"--method {method} is unknown.", f"Choose one of {', '.join(METHODS_IN_WORDS)}.")
-
-
-def single_view(preprocessing: Preprocessing) -> Preprocessing:
-    """The same with the centred square alone: a map lies over one square, however many the score is the mean of."""
-    return preprocessing.model_copy(update={"crops": (1, 1)})
 
 
 def mean_maps(

@@ -13,10 +13,12 @@ from msht.cohort.splits import Split
 from msht.decision import Decision
 from msht.ensemble import Ensemble
 from msht.files import inside, write_json
-from msht.images.preprocessing import to_tensor, view_of
+from msht.images.colour import Colour
+from msht.images.preprocessing import to_tensor
 from msht.images.reading import read_image
 from pipelines.evaluation_parts import PartFiles, drawn_by_group
-from pipelines.explain_maps import METHOD, METHODS_IN_WORDS, explained_layer, layer_in_words, single_view
+from pipelines.explain_crops import shown_crop, single_view, view_of_box
+from pipelines.explain_maps import METHOD, METHODS_IN_WORDS, explained_layer, layer_in_words
 from pipelines.performance import read_predictions
 from pipelines.progress import Progress, Silent, stage
 from pipelines.run_folder import RunFolder
@@ -137,7 +139,10 @@ def measure_maps(
                 return class_activation_map(other, batch, layer=layer, method=method)
 
             pixels = [read_image(inside(split.root, image)).pixels for image in rows["image"]]
-            views = np.stack([view_of(picture, preprocessing) for picture in pixels])
+            # As in a report: the crop that speaks most for the call, which is positive and this network's own.
+            alone = Ensemble([fold], ensemble.preprocessing, ensemble.device)
+            crops = [shown_crop(alone, picture, positive=True) for picture in pixels]
+            views = np.stack([crop.view for crop in crops])
             images = to_tensor(views, preprocessing).to(ensemble.device)
             maps = explain(network, images)
             coarseness = raw_class_activation_map(network, images[:1], layer=layer).shape[-1]
@@ -152,7 +157,9 @@ def measure_maps(
             groups += [str(group) for group in rows["group"]]
             if known:
                 masks = [read_image(inside(split.root, mask)).pixels for mask in rows["mask"]]
-                seen = np.stack([view_of(mask, preprocessing)[..., 0] > 127 for mask in masks])
+                uncoloured = preprocessing.model_copy(update={"colour": Colour()})
+                squares = [view_of_box(m, crop.box, uncoloured) for m, crop in zip(masks, crops, strict=True)]
+                seen = np.stack(squares)[..., 0] > 127
                 places += list(localisation(maps, seen))
             steps.advance(len(rows))
     together = joined(scores)

@@ -16,11 +16,11 @@ from msht.decision import Decision
 from msht.ensemble import Ensemble
 from msht.explanation.overlay import overlay
 from msht.files import inside, write_json
-from msht.images.preprocessing import crop_box, resized, view_of
 from msht.images.reading import read_image
 from pipelines.evaluation_parts import PartFiles, called_positive
 from pipelines.explain import PICTURE_EDGE, write_picture
-from pipelines.explain_maps import METHOD, METHODS_IN_WORDS, case_scale, mean_maps, single_view
+from pipelines.explain_crops import shown_crop
+from pipelines.explain_maps import METHOD, METHODS_IN_WORDS, case_scale, mean_maps
 from pipelines.performance import read_predictions
 from pipelines.progress import Progress, Silent, stage
 from pipelines.run_folder import RunFolder
@@ -74,18 +74,16 @@ def wrong_calls(fields: pd.DataFrame, decision: Decision) -> tuple[pd.DataFrame,
 
 
 def _drawn(wrong: pd.DataFrame, split: Split, ensemble: Ensemble, folder: Path) -> dict[str, Any]:
-    preprocessing = single_view(ensemble.preprocessing)
-    crops, views = [], []
-    for image in wrong["image"]:
+    shown, crops = [], []
+    for image, kind in zip(wrong["image"], wrong["kind"], strict=True):
         pixels = read_image(inside(split.root, image)).pixels
-        box = crop_box(pixels.shape[1], pixels.shape[0], preprocessing)
-        crops.append(resized(pixels[box.top : box.bottom, box.left : box.right], PICTURE_EDGE))
-        views.append(view_of(pixels, preprocessing))
-    maps, layer = mean_maps(ensemble, np.stack(views))
+        shown.append(shown_crop(ensemble, pixels, positive=kind == "false positive"))
+        crops.append(shown[-1].picture(pixels, PICTURE_EDGE))
+    maps, layer = mean_maps(ensemble, np.stack([crop.view for crop in shown]))
     scale = case_scale(maps)
     rows = []
-    drawn = zip(wrong.to_dict("records"), crops, maps, strict=True)
-    for number, (row, crop, evidence) in enumerate(drawn, start=1):
+    drawn = zip(wrong.to_dict("records"), shown, crops, maps, strict=True)
+    for number, (row, part, crop, evidence) in enumerate(drawn, start=1):
         large = cv2.resize(evidence, (PICTURE_EDGE, PICTURE_EDGE), interpolation=cv2.INTER_LINEAR)
         write_picture(folder / f"{number:02d}-crop.jpg", crop)
         write_picture(folder / f"{number:02d}-map.jpg", overlay(crop, large, scale=scale))
@@ -97,6 +95,7 @@ def _drawn(wrong: pd.DataFrame, split: Split, ensemble: Ensemble, folder: Path) 
                 "probability": float(row["probability"]),
                 "spread": float(row["spread"]),
                 "novel": bool(row["novelty"] > 1),
+                "shown": part.row(),
                 "crop": f"{number:02d}-crop.jpg",
                 "overlay": f"{number:02d}-map.jpg",
             }

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +11,25 @@ import numpy as np
 import pandas as pd
 
 from msht import __version__
-from msht.bundle import Bundle, read_bundle
+from msht.bundle import Bundle
 from msht.decision import Decision, override_threshold
 from msht.errors import InvalidInput
 from msht.explanation.overlay import colours
-from pipelines.explain import Maps, cases_of_scores, explain_case, require_case, require_same_bundle
+from pipelines.explain import Maps, explain_case, require_case
 from pipelines.report_case_interval import CONFIDENCE, case_interval
 from pipelines.report_case_pictures import rejected_pictures
+from pipelines.report_case_scoring import Scoring, read_scoring
 from pipelines.words import cohort_in_words, find_row, intervals_in_words
 from reports.case import (
     MOST_ENTERED,
     CaseReport,
     CaseScore,
     Conformal,
-    DecidingField,
     FieldRow,
-    HeatMap,
     OperatingPoint,
-    RejectedPicture,
     write_case_report,
 )
+from reports.case_parts import DecidingField, HeatMap, RejectedPicture
 from reports.fonts import settable_characters
 from reports.parts import Counts, Estimate, Fact, ModelFacts, Performance, Weight
 from reports.words import Language
@@ -49,46 +46,6 @@ ORIENTATIONS = {
 }
 SURE = "The conformal set holds this call alone, and most fields look like the development cohort."
 """Why a case is not referred."""
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """A finished scoring with the bundle that made it: all that reports are written from."""
-
-    bundle: Bundle
-    folder: Path
-    images: pd.DataFrame
-    cases: pd.DataFrame
-    rejected: pd.DataFrame
-    record: dict[str, Any]
-
-    @cached_property
-    def _image_rows(self) -> dict[Any, np.ndarray]:
-        return dict(self.images.groupby("case").indices) if len(self.images) else {}
-
-    @cached_property
-    def _rejected_rows(self) -> dict[Any, np.ndarray]:
-        return dict(self.rejected.groupby("case").indices) if len(self.rejected) else {}
-
-    def fields_of(self, case: str) -> pd.DataFrame:
-        """The rows of a case in the table of images."""
-        return self.images.iloc[self._image_rows.get(case, [])]
-
-    def refused_of(self, case: str) -> pd.DataFrame:
-        """The rows of a case in the table of rejected images."""
-        return self.rejected.iloc[self._rejected_rows.get(case, [])]
-
-
-def read_scoring(bundle_path: Path, scores: Path) -> Scoring:
-    """Read what reports are written from.
-
-    Raises:
-        InvalidInput: if the scores are unfinished or of another bundle.
-    """
-    bundle = read_bundle(bundle_path)
-    images, cases, rejected, record = cases_of_scores(scores)
-    require_same_bundle(bundle, bundle_path, record, scores)
-    return Scoring(bundle, scores, images, cases, rejected, record)
 
 
 def report_case(
@@ -273,10 +230,18 @@ def _deciding(maps: Maps | None, microns_per_pixel: float | None, language: Lang
             overlay=maps.folder / field["overlay"],
             probability=field["probability"],
             crop_width=field["crop_width"],
+            shown=_shown(field),
+            whole=maps.folder / field["field"] if field.get("field") else None,
             microns_per_pixel=microns_per_pixel,
         )
         for field in maps.fields
     )
+
+
+def _shown(field: dict[str, Any]) -> tuple[int, int] | None:
+    """Which crop of how many; None where there is but one (older maps say nothing of it)."""
+    shown = field.get("shown") or {"number": 1, "of": 1}
+    return (shown["number"], shown["of"]) if shown["of"] > 1 else None
 
 
 def _heat_map(maps: Maps | None, checked: dict[str, Any]) -> HeatMap | None:

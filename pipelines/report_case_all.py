@@ -21,7 +21,8 @@ from msht.errors import InvalidInput, MissingResource
 from msht.files import cannot_write, sha256_of, sha256_of_text, write_text
 from pipelines.inputs import file_name_for
 from pipelines.progress import Interrupted, Progress, Silent, stage
-from pipelines.report_case import Scoring, name_in_print, prepare_case_report, read_scoring
+from pipelines.report_case import name_in_print, prepare_case_report
+from pipelines.report_case_scoring import Scoring, read_scoring
 from reports.case import CaseReport, write_case_report
 from reports.case_index import CaseIndex, IndexRow, write_case_index
 from reports.fonts import text_settings
@@ -272,6 +273,7 @@ def _key(report: CaseReport, language: Language) -> str:
     """Digest of all that the page shows but its time: equal for an equal report."""
     said = report.model_dump_json(exclude={"created", "report_id"})
     shown = [picture for deciding in report.deciding for picture in (deciding.crop, deciding.overlay)]
+    shown += [deciding.whole for deciding in report.deciding if deciding.whole is not None]
     shown += [rejected.picture for rejected in report.rejected_pictures]
     return sha256_of_text("\n".join([language, said, *(sha256_of(picture) for picture in shown)]))
 

@@ -10,6 +10,7 @@ from msht.calibration.deferral import confidence_of, deferral_curve, referral_fo
 from msht.decision import Decision
 from msht.statistics.decision import predictive_values
 from pipelines.evaluation_parts import PartFiles
+from pipelines.explain_crops import crop_in_words
 from pipelines.explanation_checks import find_check
 from pipelines.report_case import estimate_part
 from pipelines.run_folder import RunFolder
@@ -165,7 +166,8 @@ def failures_section(run: RunFolder, fitted: str) -> dict[str, Any]:
             crop=folder / row["crop"],
             overlay=folder / row["overlay"],
             note=f"{row['kind'].capitalize()}; networks differ by {row['spread']:.2f} (SD)."
-            + (" Unlike the development images." if row["novel"] else ""),
+            + (" Unlike the development images." if row["novel"] else "")
+            + (f" Shown: {words}." if (words := crop_in_words(row.get("shown"))) else ""),
         )
         for number, row in enumerate(part["rows"], start=1)
     )

@@ -66,7 +66,8 @@ def log_case_report(
     Raises:
         InvalidInput: if the case is unknown, or MLflow knows no run of the bundle.
     """
-    from pipelines.report_case import prepare_case_report, read_scoring
+    from pipelines.report_case import prepare_case_report
+    from pipelines.report_case_scoring import read_scoring
 
     client = tracking.open_client(tracking_uri)
     run = run_of_bundle(client, read_bundle(bundle).digest)

@@ -8,9 +8,10 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from msht.errors import InvalidInput
+from reports.case_parts import DecidingField, HeatMap, RejectedPicture
 from reports.case_view import view
 from reports.parts import Fact, ModelFacts, Moment, Part, Performance, Probability
-from reports.pictures import picture_for_page
+from reports.pictures import WHOLE_MM, picture_for_page
 from reports.typesetting import DoesNotFit, typeset, write_pdf
 from reports.wording import short_name
 from reports.words import Language, words_of
@@ -25,11 +26,6 @@ _PAGE_2 = ((40, 260, 8), (40, 130, 6), (40, 90, 4), (20, 260, 8), (20, 130, 5), 
 
 MOST_ENTERED = 12
 """Facts about a case that a page has room for."""
-
-VIRIDIS = (
-    "#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725",
-)  # fmt: skip
-"""Nine even stops of matplotlib's viridis: even in lightness, so it reads without colour too."""
 
 
 class FieldRow(Part):
@@ -73,63 +69,6 @@ class FieldRow(Part):
 
     call: Literal["positive", "negative"] | None = None
     """Side of the field-level threshold; None where not evaluable."""
-
-
-class DecidingField(Part):
-    """A field that weighed most in the call, shown with its heat map."""
-
-    name: str
-    """File name, equal to the `name` of its row in `fields`."""
-
-    crop: Path
-    """The crop that the model saw, JPEG or PNG on disk (any size; shrunk to what the page needs)."""
-
-    overlay: Path
-    """The same crop with the heat map over it, same shape; made with the case's shared scale."""
-
-    probability: Probability
-    """Calibrated score of the field."""
-
-    crop_width: int = Field(gt=0)
-    """Pixels of the original photograph that the crop spans, for the scale bar."""
-
-    microns_per_pixel: float | None = Field(default=None, gt=0)
-    """Size of a pixel of the original photograph; None prints "scale unknown"."""
-
-
-class RejectedPicture(Part):
-    """A rejected field, shown on page 1 of a case that cannot be evaluated."""
-
-    name: str
-    """File name, equal to the `name` of its row in `fields`."""
-
-    picture: Path
-    """The photograph, JPEG or PNG on disk; shrunk to what the page needs."""
-
-
-class HeatMap(Part):
-    """The one scale that all heat maps of the case share, and where they come from."""
-
-    method: str
-    """Method with its name in the literature: "Grad-CAM"."""
-
-    layer: str
-    """Layer whose activations are shown: "decoder 4, after MHSA"."""
-
-    low: float = 0.0
-    """Value of the first colour."""
-
-    high: float
-    """Value of the last colour, shared within the case."""
-
-    unit: str = "positive evidence, arbitrary units"
-    """What the values are."""
-
-    colours: tuple[str, ...] = VIRIDIS
-    """Hex stops of the colour map, low to high, evenly spaced; the same map as in the overlays."""
-
-    faithfulness: str | None = None
-    """What was measured of how faithful such maps are to the network, in a sentence; None where nothing was."""
 
 
 class CaseScore(Part):
@@ -335,6 +274,9 @@ def write_case_report(report: CaseReport, out: Path, *, language: Language = "en
         for kind, path in (("crop", field.crop), ("overlay", field.overlay)):
             what = f"the {kind} of field {field.name}"
             files[f"{kind}-{index}.jpg"] = picture_for_page(path, what=what, width_mm=width_mm)
+        if field.whole is not None:
+            what = f"the whole field {field.name}"
+            files[f"whole-{index}.jpg"] = picture_for_page(field.whole, what=what, width_mm=WHOLE_MM)
     for index, shown in enumerate(report.rejected_pictures):
         what = f"the rejected field {shown.name}"
         files[f"rejected-{index}.jpg"] = picture_for_page(shown.picture, what=what, width_mm=41.5)

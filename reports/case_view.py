@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from reports import wording
+from reports.case_maps_view import deciding_view, heat_map_view
+from reports.pictures import WHOLE_MM
 from reports.words import Words
 
 if TYPE_CHECKING:
-    from reports.case import CaseReport, CaseScore, DecidingField, FieldRow
+    from reports.case import CaseReport, CaseScore, FieldRow
     from reports.parts import Performance
 
 FIXED_LIMITS = ("limit_smear", "limit_adequacy", "limit_cohort")
@@ -41,6 +42,7 @@ def view(
         "created": wording.moment(report.created, words),
         "kind": report.call,
         "picture_mm": picture_mm,
+        "whole_mm": WHOLE_MM,
         "alerts": _alerts(report, words, long_1),
         "evaluable": {"yes": report.call != "not evaluable", "counts": _counts(report, words, long_1)},
         "call": _call(report, words),
@@ -49,8 +51,8 @@ def view(
             "yes": report.refer,
             "because": words.join(*_capped(report.refer_because, 3, long_1, words)),
         },
-        "deciding": [_deciding(field, index, words) for index, field in enumerate(report.deciding)],
-        "heat_map": _heat_map(report, words),
+        "deciding": [deciding_view(field, index, words) for index, field in enumerate(report.deciding)],
+        "heat_map": heat_map_view(report, words),
         "rejections": _rejections(report, words),
         "rejected_pictures": [
             _rejected_picture(report, index, words) for index in range(len(report.rejected_pictures))
@@ -183,55 +185,6 @@ def _scale(report: CaseReport, words: Words) -> dict[str, Any] | None:
         "note": words.join(words["scale_axis"], zone_note, words["score_caveat"]),
         "interval": None if score.low is None or score.high is None else [score.low, score.high],
         "alt": words.join(words.say("scale_alt", probability=shown, threshold=shown_threshold), zone_note),
-    }
-
-
-def _deciding(field: DecidingField, index: int, words: Words) -> dict[str, Any]:
-    name = wording.short_name(field.name, 26)
-    shown = wording.score(field.probability)
-    return {
-        "name": name,
-        "probability": words.say("field_probability", probability=shown),
-        "crop": f"crop-{index}.jpg",
-        "overlay": f"overlay-{index}.jpg",
-        "bar": scale_bar(field.crop_width, field.microns_per_pixel),
-        "crop_alt": words.say("crop_alt", name=name, probability=shown),
-        "overlay_alt": words.say("overlay_alt", name=name),
-    }
-
-
-def scale_bar(crop_width: int, microns_per_pixel: float | None) -> dict[str, Any] | None:
-    """Choose a bar of 1, 2 or 5 times a power of ten, at most 40 % of the crop's width.
-
-    Args:
-        crop_width: pixels of the original photograph that the crop spans.
-        microns_per_pixel: size of such a pixel; None gives None.
-
-    Returns:
-        `share` of the crop's width and the `label` with its unit.
-    """
-    if microns_per_pixel is None:
-        return None
-    width = crop_width * microns_per_pixel
-    power = 10.0 ** math.floor(math.log10(0.4 * width))
-    length = max(step * power for step in (1, 2, 5) if step * power <= 0.4 * width * (1 + 1e-9))
-    return {"share": length / width, "label": f"{length:g}{wording.NO_BREAK}µm"}
-
-
-def _heat_map(report: CaseReport, words: Words) -> dict[str, Any] | None:
-    heat = report.heat_map
-    if heat is None or not report.deciding:
-        return None
-    middle = (heat.low + heat.high) / 2
-    ticks = [f"{value:.3g}".replace("-", "\u2212") for value in (heat.low, middle, heat.high)]
-    unit = words.say("map_unit")
-    method, layer = words.stored(heat.method), words.stored(heat.layer)
-    return {
-        "colours": list(heat.colours),
-        "ticks": ticks,
-        "caption": words.say("map_caption", method=method, layer=layer, unit=unit),
-        "faithfulness": words.stored(heat.faithfulness) if heat.faithfulness else words.say("faithfulness_unmeasured"),
-        "alt": words.say("map_alt", low=ticks[0], high=ticks[2], unit=unit),
     }
 
 

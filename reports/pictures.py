@@ -12,6 +12,9 @@ from msht.errors import InvalidInput, UnreadableImage
 PIXELS_PER_MILLIMETRE = 240 / 25.4
 """240 dpi: the resolution at which print on an office machine shows nothing more."""
 
+WHOLE_MM = 14.0
+"""Width of the picture of a whole field that shows where a crop lies."""
+
 
 def picture_for_page(path: Path, *, what: str, width_mm: float) -> bytes:
     """Read a picture and give it back as a JPEG no larger than the page needs.

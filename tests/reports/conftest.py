@@ -16,11 +16,10 @@ from reports.case import (
     CaseReport,
     CaseScore,
     Conformal,
-    DecidingField,
     FieldRow,
-    HeatMap,
     OperatingPoint,
 )
+from reports.case_parts import DecidingField, HeatMap
 from reports.parts import Counts, Estimate, Fact, ModelFacts, Performance, Weight
 
 MakeCase = Callable[..., CaseReport]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import wording
-from reports.case_view import scale_bar
+from reports.case_maps_view import scale_bar
 from reports.parts import Estimate
 
 

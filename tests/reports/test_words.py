@@ -19,8 +19,9 @@ from pipelines.explain import METHOD, METHODS_IN_WORDS
 from pipelines.explanation_checks import in_a_sentence
 from pipelines.report_case import ORIENTATIONS, SURE, _flag
 from reports import fonts
-from reports.case import CaseReport, CaseScore, HeatMap, write_case_report
+from reports.case import CaseReport, CaseScore, write_case_report
 from reports.case_index import CaseIndex, IndexRow, index_view, most_urgent_first
+from reports.case_parts import HeatMap
 from reports.case_view import view
 from reports.words import LANGUAGES, SECTIONS, placeholders, words_of
 

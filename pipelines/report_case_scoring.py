@@ -1,0 +1,60 @@
+"""A finished scoring, read once for all the reports that are written from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from msht.bundle import Bundle, read_bundle
+from pipelines.explain import cases_of_scores, require_same_bundle
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A finished scoring with the bundle that made it: all that reports are written from."""
+
+    bundle: Bundle
+    folder: Path
+    images: pd.DataFrame
+    cases: pd.DataFrame
+    rejected: pd.DataFrame
+    record: dict[str, Any]
+
+    @cached_property
+    def _image_rows(self) -> dict[str, np.ndarray]:
+        return _rows_by_case(self.images)
+
+    @cached_property
+    def _rejected_rows(self) -> dict[str, np.ndarray]:
+        return _rows_by_case(self.rejected)
+
+    def fields_of(self, case: str) -> pd.DataFrame:
+        """The rows of a case in the table of images."""
+        return self.images.iloc[self._image_rows.get(case, [])]
+
+    def refused_of(self, case: str) -> pd.DataFrame:
+        """The rows of a case in the table of rejected images."""
+        return self.rejected.iloc[self._rejected_rows.get(case, [])]
+
+
+def read_scoring(bundle_path: Path, scores: Path) -> Scoring:
+    """Read what reports are written from.
+
+    Raises:
+        InvalidInput: if the scores are unfinished or of another bundle.
+    """
+    bundle = read_bundle(bundle_path)
+    images, cases, rejected, record = cases_of_scores(scores)
+    require_same_bundle(bundle, bundle_path, record, scores)
+    return Scoring(bundle, scores, images, cases, rejected, record)
+
+
+def _rows_by_case(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Positions of each case's rows."""
+    found = table.groupby("case").indices if len(table) else {}
+    return {str(case): np.asarray(rows) for case, rows in found.items()}
