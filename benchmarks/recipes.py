@@ -33,7 +33,7 @@ BASE: dict[str, dict[str, object]] = {
     "augmentation": {"name": "standard"},
     "optimiser": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05, "gradient_clip": 1.0},
     "schedule": {"warmup_epochs": 0, "floor": 0.01},
-    "training": {"epochs": 6, "batch_size": 32, "selection": "last"},
+    "training": {"batch_size": 32, "selection": "last"},
 }
 VARIANTS: dict[str, dict[str, dict[str, object]]] = {
     "base": {},
@@ -57,29 +57,34 @@ def main() -> None:
     """Measure, keep and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15.0, help="stop after this; what is done is kept")
-    parser.add_argument("--images", type=int, default=500, help="of the smears, whole patients")
+    parser.add_argument("--images", type=int, default=800, help="of the smears, whole patients")
+    parser.add_argument("--epochs", type=int, default=6, help="of every fit; a choice may need time to pay")
+    parser.add_argument("--variants", help="names of some of the variants, split by semicolons; the base is always one")
     options = parser.parse_args()
     ends = time.monotonic() + 60 * options.minutes
     done = read_done()
+    names = ["base", *options.variants.split(";")] if options.variants else list(VARIANTS)
+    chosen = {name: VARIANTS[name] for name in names}
     with tempfile.TemporaryDirectory() as scratch:
         for task, root, frame, sides in tasks(Path(scratch), options.images):
             for seed in SEEDS:
-                for name, changes in VARIANTS.items():
+                for name, changes in chosen.items():
                     if time.monotonic() > ends:
                         write(done)
                         return
-                    key = {"task": task, "variant": name, "seed": seed, "images": len(frame)}
+                    key = {"task": task, "variant": name, "seed": seed, "images": len(frame), "epochs": options.epochs}
                     if any(all(row[k] == v for k, v in key.items()) for row in done):
                         continue
-                    done.append({**key, **fit(recipe(changes, seed), root, frame, sides)})
+                    done.append({**key, **fit(recipe(changes, seed, options.epochs), root, frame, sides)})
                     pd.DataFrame(done).to_csv(RESULTS / "recipes.csv", index=False)
                     print(done[-1], flush=True)
     write(done)
 
 
-def recipe(changes: dict[str, dict[str, object]], seed: int) -> Recipe:
+def recipe(changes: dict[str, dict[str, object]], seed: int, epochs: int) -> Recipe:
     """The base with some settings changed."""
     sections = {name: {**values, **changes.get(name, {})} for name, values in BASE.items()}
+    sections["training"]["epochs"] = epochs
     return recipe_from({"name": "ablation", "seed": seed, **sections}, source="benchmark")
 
 
@@ -141,15 +146,15 @@ def write(done: list[dict[str, object]]) -> None:
     lines = [
         "# One choice at a time",
         "",
-        "`python -m benchmarks.recipes`: `msht_small` at 64 px, 6 epochs, from random weights; held-out rows. "
+        "`python -m benchmarks.recipes`: `msht_small` at 64 px from random weights; held-out rows. "
         "Differences from the base with the same rows and seed, mean (lowest to highest). Small cohorts and few "
         "seeds: a difference whose range crosses zero shows nothing.",
         "",
-        "| task | variant | fits | AUROC | log loss | balanced accuracy | time |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| task | epochs | variant | fits | AUROC | log loss | balanced accuracy | time |",
+        "|---|---:|---|---:|---:|---:|---:|---:|",
     ]
     table["kind"] = table["task"].str.split(",").str[0]
-    for kind, rows in table.groupby("kind", sort=False):
+    for (kind, epochs), rows in table.groupby(["kind", "epochs"], sort=False):
         base = rows[rows["variant"] == "base"].set_index(["task", "seed"])
         for name in VARIANTS:
             mine = rows[rows["variant"] == name].set_index(["task", "seed"])
@@ -164,7 +169,7 @@ def write(done: list[dict[str, object]]) -> None:
                     gain = mine.loc[both, measure] - base.loc[both, measure]
                     cells.append(f"{gain.mean():+.3f} ({gain.min():+.3f} to {gain.max():+.3f})")
             pace = mine.loc[both, "seconds"].sum() / base.loc[both, "seconds"].sum()
-            lines.append(f"| {kind} | {name} | {len(both)} | " + " | ".join(cells) + f" | {pace:.1f} x |")
+            lines.append(f"| {kind} | {epochs} | {name} | {len(both)} | " + " | ".join(cells) + f" | {pace:.1f} x |")
     write_text(RESULTS / "recipes.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
 
