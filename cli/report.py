@@ -52,6 +52,10 @@ def case(
     if every == (case is not None):
         raise InvalidInput("Neither a case nor all are named." if not every else "--case and --all are both given.",
                            "Give --case NAME, or --all.")  # fmt: skip
+    if every and out.exists() and not out.is_dir():
+        raise InvalidInput(f"--out {out} is a file.", "With --all it is the folder of the PDFs: name a folder.")
+    if not every and out.is_dir():
+        raise InvalidInput(f"--out {out} is a folder.", "Name the PDF to write, e.g. --out case.pdf.")
     facts = []
     for text in entered or ():
         name, equals, value = text.partition("=")

@@ -167,6 +167,7 @@ def build_case_report(
         refer=bool(row["refer"]),
         refer_because=reasons or (SURE,),
         out_of_distribution=bool(evaluable and novel / evaluable > 0.5),
+        field_threshold=decision.field_point.threshold,
         case_rule=decision.case_rule_in_words,
         fields=_field_rows(fields, scoring.refused_of(case), language),
         deciding=_deciding(maps, microns_per_pixel, language),

@@ -170,6 +170,9 @@ class CaseReport(Part):
     out_of_distribution: bool = False
     """Whether the case as a whole looks unlike the development cohort."""
 
+    field_threshold: Probability | None = None
+    """A field is called positive at or above it; None leaves it out."""
+
     case_rule: str
     """How field scores become the case score, in words."""
 

@@ -288,7 +288,7 @@ def _row(row: FieldRow, room: int, remark: int, skip: int, words: Words) -> dict
 
 
 def _rule(report: CaseReport, length: int, words: Words) -> list[str]:
-    point = report.operating_point
+    point, at = report.operating_point, report.field_threshold
     counts = {
         "positive": report.positive_fields,
         "evaluable": report.evaluable_fields,
@@ -296,7 +296,10 @@ def _rule(report: CaseReport, length: int, words: Words) -> list[str]:
     }
     sentences = [
         _line(report.case_rule, 2 * length, words),
-        words.say("rule_counts", **{name: wording.whole(number, words) for name, number in counts.items()}),
+        words.join(
+            words.say("rule_counts", **{name: wording.whole(number, words) for name, number in counts.items()}),
+            "" if at is None else words.say("rule_field_threshold", threshold=wording.decimal(at, 3)),
+        ),
         words.say(
             "rule_threshold",
             threshold=wording.decimal(point.threshold, 3),

@@ -161,7 +161,7 @@ def test_all_reports_are_written_kept_and_indexed_and_a_failed_one_costs_no_othe
 
     # The same command: what is there is kept, what a killed run left out is written, with the same bytes.
     before = {path.name: path.read_bytes() for path in out.glob("case-*.pdf")}
-    lost = out / f"case-{cases[2]}.pdf"
+    lost = out / unique_names(cases)[cases[2]]
     lost.unlink()
     lines = (out / JOURNAL).read_text().splitlines()
     (out / JOURNAL).write_text("\n".join([*lines[:-1], lines[-1][:10]]))
