@@ -15,7 +15,6 @@ from msht.cohort.manifest import (
     digest_of,
     images_folder,
     read_manifest,
-    read_table,
     require_two_classes,
     write_manifest,
     write_table,
