@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ import pandas as pd
 from msht.cohort.dataset import FieldStore
 from msht.cohort.splits import Split, describe_split, groups_of, read_split, require_binary, write_split
 from msht.errors import InvalidInput
-from msht.files import cannot_write, read_json, sha256_of_text, write_text
+from msht.files import read_json, sha256_of_text
 from msht.training.loaders import labels_of
 from msht.training.prior import add_prior, class_shares
 from msht.training.processes import find_processes
@@ -29,6 +26,7 @@ from pipelines.folds import FoldTask, load_fields
 from pipelines.performance import read_predictions
 from pipelines.progress import Interrupted, Progress, Silent
 from pipelines.recipes import recipe_path
+from pipelines.run_begin import begin_run, only_trainer, sweep
 from pipelines.run_folder import RunFolder, environment
 from pipelines.tracking_figures import log_pictures
 from pipelines.tracking_summary import describe_run
@@ -157,10 +155,10 @@ def _cross_validate(
     experiment_id = tracking.experiment_id(client, experiment, tracking_uri)
     state.update(status="running", environment=environment(), recipe=chosen.name)
     if not resume:
-        _begin(out, chosen, split, state)
-    with _only_trainer(run):
+        begin_run(out, chosen, split, state)
+    with only_trainer(run):
         if resume:
-            _sweep(run)
+            sweep(run)
             if images is not None:
                 write_split(split, run.split_file)
             run.write_state(state)
@@ -230,67 +228,6 @@ def _cross_validate(
         state.update(status="finished", where="all folds finished", finished=now(), seconds=seconds)
         run.write_state(state)
     return CrossvalResult(run=out, performance=performance, seconds=seconds)
-
-
-def _begin(out: Path, recipe: Recipe, split: Split, state: dict[str, Any]) -> None:
-    """Make the folder of a new run: all it needs to be resumed is in it from the moment it is there."""
-    scratch = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = RunFolder(Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.")))
-        write_text(scratch.recipe_file, recipe_as_yaml(recipe))
-        write_split(split, scratch.split_file)
-        scratch.write_state(state)
-        scratch.path.chmod(0o777 & ~_umask())
-        if out.exists():
-            out.rmdir()
-        scratch.path.rename(out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch.path, ignore_errors=True)
-
-
-def _umask() -> int:
-    import os
-
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-@contextmanager
-def _only_trainer(run: RunFolder) -> Iterator[None]:
-    """Hold the run's lock; the system lets go of a dead process's.
-
-    Raises:
-        InvalidInput: if another process trains there.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(run.lock_file, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise InvalidInput(
-            f"Another process is training in {run.path}.", "Wait for it or stop it, then go on with --resume."
-        ) from error
-    except OSError as error:
-        raise cannot_write(run.lock_file, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _sweep(run: RunFolder) -> None:
-    """Remove what a killed process was writing; checkpoints stay."""
-    for left in (run.path / "folds").glob(".*.written-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    for left in run.path.glob(".*.*"):
-        if left.is_file() and left != run.lock_file:
-            left.unlink(missing_ok=True)
 
 
 def _failed(failures: dict[int, str], folds: int, out: Path) -> InvalidInput:

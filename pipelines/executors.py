@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from msht.errors import InvalidInput, MissingResource
 from msht.files import read_json, write_text
@@ -33,6 +32,22 @@ ATTEMPTS = 2
 LOOK_SECONDS = 0.2
 LOG_FILE = "worker.log"
 Kind = Literal["local", "gpus", "ray"]
+
+
+class Engine(Protocol):
+    """What trains folds side by side."""
+
+    def has_room(self) -> bool:
+        """Whether another fold can begin."""
+
+    def start(self, task: FoldTask) -> None:
+        """Begin a fold."""
+
+    def finished(self) -> Iterator[tuple[int, int]]:
+        """Folds that have ended, each with its exit code."""
+
+    def close(self) -> None:
+        """End what is still going on."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +142,13 @@ def run_folds(
     """
     if executor.kind == "local":
         return _in_turn(tasks, store, progress, on_start, on_done)
-    engine = _Processes(executor.slots()) if executor.kind == "gpus" else _Ray(executor, tasks, workers)
+    from pipelines.executors_ray import RayTasks
+
+    engine: Engine
+    if executor.kind == "gpus":
+        engine = _Processes(executor.slots())
+    else:
+        engine = RayTasks(executor.ray_address, executor.cpus_per_fold, tasks, workers)
     try:
         return _side_by_side(tasks, engine, progress, on_start, on_done)
     finally:
@@ -171,7 +192,7 @@ def _in_turn(
 
 def _side_by_side(
     tasks: Sequence[FoldTask],
-    engine: _Processes | _Ray,
+    engine: Engine,
     progress: Progress,
     on_start: Callable[[int], None],
     on_done: Callable[[int], None],
@@ -294,76 +315,3 @@ class _Processes:
         for process, _ in self.going.values():
             process.kill()
             process.wait()
-
-
-class _Ray:
-    """A Ray task for each fold, with the resources it needs."""
-
-    def __init__(self, executor: Executor, tasks: Sequence[FoldTask], workers: int) -> None:
-        import ray
-
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        # Ray's own processes are light; what it would put behind every other process here is the work itself.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        self.ray = ray
-        self.mine = not ray.is_initialized()
-        if self.mine:
-            try:
-                settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-                if executor.ray_address:
-                    settings["address"] = executor.ray_address
-                else:
-                    settings["include_dashboard"] = False
-                ray.init(**settings)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise MissingResource(
-                    f"Ray cannot be reached at {executor.ray_address or 'this machine'}: "
-                    f"{str(error).strip().splitlines()[0]}.",
-                    "Check --ray-address, or leave it out to use this machine.",
-                ) from error
-        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        cpus = executor.cpus_per_fold or min(tasks[0].threads + workers, int(there.get("CPU", 1)))
-        gpus = 1 if tasks[0].accelerator in {"gpu", "cuda", "auto"} and there.get("GPU", 0) >= 1 else 0
-        if cpus > there.get("CPU", 0) or (tasks[0].accelerator in {"gpu", "cuda"} and not gpus):
-            self.close()
-            raise InvalidInput(
-                f"A fold needs {cpus} CPUs and {1 if tasks[0].accelerator in {'gpu', 'cuda'} else gpus} GPUs, but "
-                f"Ray has {there.get('CPU', 0):g} and {there.get('GPU', 0):g}.",
-                "Use --cpus-per-fold, --accelerator cpu, or another cluster.",
-            )
-        self.train = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(_ray_work)
-        self.going: dict[object, int] = {}
-
-    def has_room(self) -> bool:
-        """Ray queues by itself."""
-        return True
-
-    def start(self, task: FoldTask) -> None:
-        """Submit a fold."""
-        self.going[self.train.remote(task.as_dict())] = task.number
-
-    def finished(self) -> Iterator[tuple[int, int]]:
-        """Folds whose task has ended, with what an exit code would be."""
-        if not self.going:
-            return
-        done, _ = self.ray.wait(list(self.going), num_returns=len(self.going), timeout=0)
-        for reference in done:
-            number = self.going.pop(reference)
-            try:
-                yield number, self.ray.get(reference)
-            except self.ray.exceptions.RayError:
-                yield number, 1
-
-    def close(self) -> None:
-        """Cancel what is still going on, and leave Ray as it was found."""
-        for reference in getattr(self, "going", {}):
-            self.ray.cancel(reference, force=True)
-        if self.mine:
-            self.ray.shutdown()
-
-
-def _ray_work(task: dict[str, object]) -> int:
-    """Train a fold in a Ray worker."""
-    from pipelines.fold_worker import work
-
-    return work(task)

@@ -97,7 +97,7 @@ def test_two_trainings_in_one_folder_are_one_sentence(copied: Any) -> None:
 
 
 def test_a_run_folder_appears_whole_or_not_at_all(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pipelines.crossval as module
+    import pipelines.run_begin as module
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
