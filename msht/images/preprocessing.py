@@ -44,6 +44,9 @@ class Preprocessing(BaseModel):
     1390 x 1038. The field's logit is the mean of theirs."""
     colour: Colour = Colour()
     """What is done to the colour before anything else; nothing by default."""
+    microns_per_pixel: float | None = Field(default=None, gt=0, le=100)
+    """Scale of the fields that the networks learn from, in um per px, where it is known; photographs are taken as
+    they are, slides are read at this scale."""
 
     @model_validator(mode="after")
     def _mean_and_std_together(self) -> Preprocessing:
