@@ -65,16 +65,22 @@ def measure_quality(pixels: Pixels) -> Quality:
     smooth = cv2.GaussianBlur(luminance.astype(np.float32), (0, 0), _SMOOTHING)
     low, high = np.percentile(smooth, [0.1, 99.9])
     sharpness = float(cv2.Laplacian(smooth, cv2.CV_32F).var())
-    saturation = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)[:, :, 1]
-    threshold, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     return Quality(
         focus=math.log10((sharpness + 1e-6) / (float(luminance.var()) + 1e-3)),
         brightness=float(luminance.mean()) / 255,
         contrast=float(high - low) / 255,
         clipped_dark=float(np.mean(luminance <= 2)),
         clipped_bright=float(np.mean(luminance >= 253)),
-        foreground=float(np.mean(saturation > max(threshold, NOISE_SATURATION))),
+        foreground=float(np.mean(stained(pixels))),
     )
+
+
+def stained(pixels: Pixels) -> npt.NDArray[np.bool_]:
+    """Find the stained pixels of a picture, RGB uint8 (H, W, 3): see `Quality.foreground`."""
+    saturation = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)[:, :, 1]
+    threshold, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    mask: npt.NDArray[np.bool_] = saturation > max(threshold, NOISE_SATURATION)
+    return mask
 
 
 class Limits(BaseModel):
