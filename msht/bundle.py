@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # reading a description must not cost the seconds that torch 
     from torch import nn
 
     from msht.ensemble import Ensemble, FoldModel
+    from msht.runtimes.protocol import BackendName
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
@@ -98,28 +99,76 @@ class Bundle:
         """The first twelve digits of the digest: enough to tell bundles apart by eye."""
         return self.digest[:12]
 
-    def ensemble(self, device: torch.device | str = "cpu") -> Ensemble:
-        """Load the networks."""
+    def ensemble(
+        self,
+        device: torch.device | str = "cpu",
+        *,
+        backend: BackendName | Literal["auto"] = "torch",
+        folds: Sequence[int] | None = None,
+        threads: int | None = None,
+    ) -> Ensemble:
+        """Load the networks.
+
+        Args:
+            device: where they run.
+            backend: `torch`, or an export that the bundle holds; `auto` is what `choose_backend` says.
+            folds: numbers of the folds that answer; all by default.
+            threads: that the backend may use; None leaves its own choice.
+
+        Raises:
+            InvalidInput: if there is no such fold, or the bundle holds no such export.
+        """
         from safetensors.numpy import load_file
+        from torch import device as as_device
 
         from msht.calibration.novelty import FeatureReference
         from msht.ensemble import Ensemble, FoldModel
+        from msht.runtimes.choice import choose_backend
+        from msht.runtimes.torch import TorchRuntime
 
+        where = as_device(device)
+        if backend == "auto":
+            backend = choose_backend(self, where).name
+        if backend != "torch":
+            raise InvalidInput(
+                f"{self.path} holds no {backend} export.", f"Make one with `msht export --to {backend}`."
+            )
         references = load_file(self.path / REFERENCE)
-        folds = []
-        for fold in self.description.folds:
+        loaded = []
+        for fold in self.chosen_folds(folds):
             prefix = f"fold-{fold.number}."
             arrays = {k.removeprefix(prefix): v for k, v in references.items() if k.startswith(prefix)}
-            folds.append(
+            loaded.append(
                 FoldModel(
                     number=fold.number,
-                    network=load_network(inside(self.path, fold.folder)),
+                    network=load_network(inside(self.path, fold.folder)).to(where),
                     temperature=fold.temperature,
                     reference=FeatureReference.from_arrays(arrays),
                     calibrator=fold.calibrator,
                 )
             )
-        return Ensemble(folds, self.description.preprocessing, device)
+        preprocessing = self.description.preprocessing
+        networks = [fold.network for fold in loaded]
+        runtime = TorchRuntime(networks, preprocessing, where, prepared=True, threads=threads)
+        return Ensemble(loaded, preprocessing, where, runtime=runtime)
+
+    def chosen_folds(self, numbers: Sequence[int] | None = None) -> tuple[FoldDescription, ...]:
+        """The folds of these numbers, in the bundle's order; all of them for None.
+
+        Raises:
+            InvalidInput: for a number that no fold has, one that comes twice, or none at all.
+        """
+        if numbers is None:
+            return self.description.folds
+        there = [fold.number for fold in self.description.folds]
+        wrong = [number for number in numbers if number not in there]
+        if wrong or not numbers or len(set(numbers)) != len(numbers):
+            what = f"no fold {wrong[0]}" if wrong else "one network for each number"
+            raise InvalidInput(
+                f"The folds {', '.join(map(str, numbers)) or '(none)'} were asked for, but the bundle has {what}.",
+                f"Choose among {', '.join(map(str, there))}, each once.",
+            )
+        return tuple(fold for fold in self.description.folds if fold.number in numbers)
 
 
 def save_network(network: nn.Module, folder: Path) -> str:

@@ -53,8 +53,8 @@ def prepare_for_inference(model: nn.Module, *, dtype: torch.dtype | None = None)
     for module in list(prepared.modules()):
         if isinstance(module, _ORDERED):
             _fold_children(module)
-    first = next(prepared.parameters())
-    if (dtype or first.dtype) == torch.float32 and first.device.type == "cpu":
+    first = next(prepared.parameters(), None)
+    if first is not None and (dtype or first.dtype) == torch.float32 and first.device.type == "cpu":
         _convolve_tokens(prepared)
     return prepared.to(memory_format=torch.channels_last, dtype=dtype)  # type: ignore[call-overload]
 

@@ -7,7 +7,16 @@ from scipy.special import expit
 from torch import nn
 
 from msht.calibration.novelty import FEWEST_BEYOND, FeatureReference
-from msht.ensemble import SMALLEST_PROBABILITY, Ensemble, FieldScores, FoldModel, combine
+from msht.ensemble import (
+    ORIENTATIONS,
+    SMALLEST_PROBABILITY,
+    Ensemble,
+    FieldScores,
+    FoldModel,
+    TestTime,
+    combine,
+    oriented,
+)
 from msht.images.preprocessing import Preprocessing, to_tensor
 from msht.network.factory import create_network
 
@@ -116,3 +125,34 @@ def test_certain_members_are_kept_from_certainty() -> None:
         1 - SMALLEST_PROBABILITY,
         SMALLEST_PROBABILITY,
     ]
+
+
+@pytest.mark.parametrize(("test_time", "count"), [("none", 1), ("flips", 4), ("dihedral", 8)])
+def test_orientations_are_different_squares_of_the_same_pixels(test_time: TestTime, count: int) -> None:
+    square = np.arange(5 * 5 * 3, dtype=np.uint8).reshape(1, 5, 5, 3)
+    seen = {oriented(square, *way).tobytes() for way in ORIENTATIONS[test_time]}
+    assert len(seen) == count
+    assert all(sorted(pixels) == sorted(square.tobytes()) for pixels in seen)
+
+
+def test_the_answer_over_orientations_is_the_mean_of_their_raw_logits() -> None:
+    ensemble = Ensemble([fold(1, 0.5), fold(2)], SQUARE)
+    found = ensemble.score(views(3), test_time="flips")
+    turned = [views(3), views(3)[:, :, ::-1], views(3)[:, ::-1], views(3)[:, ::-1, ::-1]]
+    each = [ensemble.score(np.ascontiguousarray(way)).fold_logits for way in turned]
+    assert found.fold_logits == pytest.approx(np.mean(each, axis=0), abs=1e-6)
+    assert found.probability == pytest.approx(
+        expit(np.mean(each, axis=0) / np.array([[0.5], [1.0]])).mean(axis=0), abs=1e-6
+    )
+
+
+def test_over_orientations_a_field_and_its_mirror_image_have_the_same_answer() -> None:
+    ensemble = Ensemble([fold(1)], SQUARE)
+    field, other = views(2), np.ascontiguousarray(views(2)[:, :, ::-1])
+    turned = np.ascontiguousarray(np.rot90(field, axes=(1, 2)))
+    ways: list[tuple[TestTime, np.ndarray]] = [("flips", other), ("dihedral", other), ("dihedral", turned)]
+    for way, twin in ways:
+        first, second = ensemble.score(field, test_time=way), ensemble.score(twin, test_time=way)
+        assert second.logit == pytest.approx(first.logit, abs=1e-6)
+        assert second.novelty == pytest.approx(first.novelty, abs=1e-5)
+    assert abs(ensemble.score(other).logit - ensemble.score(field).logit).max() > 1e-4

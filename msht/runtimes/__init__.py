@@ -1,0 +1,1 @@
+"""What runs a bundle's networks: PyTorch, or a verified export. Calibration and decisions lie above, once."""

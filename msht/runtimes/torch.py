@@ -1,0 +1,58 @@
+"""The networks in PyTorch: as they were trained, or prepared for prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from msht.images.preprocessing import Preprocessing, to_tensor
+from msht.network.inference import prepare_for_inference
+from msht.network.logits import binary_logit, pooled_and_logits
+from msht.runtimes.protocol import Answers, BackendName
+
+
+class TorchRuntime:
+    """Runs networks one after another on bytes that were scaled once.
+
+    Args:
+        networks: in evaluation mode, on `device`.
+        preprocessing: gives the range that they expect.
+        device: where they run.
+        prepared: run copies with folded batch norms, which answer as the networks do up to rounding, and faster;
+            made when the first square comes, so that who only looks at the networks does not pay for them.
+        threads: of PyTorch in this process; None leaves its own choice, which is every physical core.
+    """
+
+    backend: BackendName = "torch"
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        preprocessing: Preprocessing,
+        device: torch.device,
+        *,
+        prepared: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self._networks = list(networks)
+        self._preprocessing = preprocessing
+        self._device = device
+        self._waiting = prepared
+        if threads is not None and threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
+
+    @torch.inference_mode()
+    def answers(self, squares: np.ndarray) -> list[Answers]:
+        """What each network says of squares, RGB uint8 of shape (N, S, S, 3)."""
+        if self._waiting:
+            self._networks = [prepare_for_inference(network) for network in self._networks]
+            self._waiting = False
+        images = to_tensor(squares, self._preprocessing, device=self._device)
+        found = []
+        for network in self._networks:
+            pooled, logits = pooled_and_logits(network, images)
+            found.append(Answers(pooled.float().cpu().numpy(), binary_logit(logits).float().cpu().numpy()))
+        return found
