@@ -24,8 +24,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from msht.calibration.stored import StoredCalibrator
 from msht.decision import Decision
 from msht.errors import BrokenBundle, InvalidInput
-from msht.files import as_any_new_file, cannot_write, inside, read_json, sha256_of, write_json, write_text
+from msht.files import (
+    as_any_new_file,
+    as_json,
+    cannot_write,
+    inside,
+    read_json,
+    sha256_of,
+    sha256_of_text,
+    write_json,
+    write_text,
+)
 from msht.images.preprocessing import Preprocessing
+from msht.runtimes.description import ExportDescription
 
 if TYPE_CHECKING:  # reading a description must not cost the seconds that torch takes to import
     import numpy as np
@@ -39,6 +50,8 @@ FORMAT = 1
 DESCRIPTION = "bundle.json"
 SEAL = "bundle.sha256"
 REFERENCE = "reference.safetensors"
+EXPORTS = "exports"
+"""Folder of the exports, one below it for each backend."""
 NETWORK_FILES = ("config.json", "model.safetensors")
 CLUTTER = frozenset({"Thumbs.db", "desktop.ini"})
 """What file managers leave in any folder, besides names that begin with a dot."""
@@ -84,6 +97,8 @@ class Description(BaseModel):
     `sentence`; empty in bundles made before maps were checked."""
     files: dict[str, str]
     """SHA-256 of every other file, by path below the bundle."""
+    exports: tuple[ExportDescription, ...] = ()
+    """Forms of the networks for other backends, at most one a backend; see `msht.runtimes.store`."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,10 @@ class Bundle:
     path: Path
     description: Description
     digest: str
+    model_digest: str
+    """The digest that the bundle had before anything was exported into it: an export adds a form of the same
+    networks, held against them, and changes nothing that this digest stands for. Equal to `digest` without exports.
+    Scores of two bundles with one `model_digest` are by the same model; by the same backend too, they go together."""
 
     @property
     def short_digest(self) -> str:
@@ -287,7 +306,7 @@ def write_bundle(
             if file.is_file()
         }
         description = Description(folds=tuple(described), files=files, **fields)
-        write_json(scratch / DESCRIPTION, json.loads(description.model_dump_json()))
+        write_json(scratch / DESCRIPTION, json.loads(description.model_dump_json(exclude={"exports"})))
         write_text(scratch / SEAL, sha256_of(scratch / DESCRIPTION) + "\n")
         scratch.rename(path)
     except OSError as error:
@@ -330,7 +349,14 @@ def read_bundle(path: Path) -> Bundle:
         where = ".".join(str(part) for part in first["loc"])
         raise BrokenBundle(f"{path / DESCRIPTION}: {where}: {first['msg']}.", "Make the bundle again.") from error
     _check_files(path, description, again)
-    return Bundle(path=path, description=description, digest=digest)
+    return Bundle(path=path, description=description, digest=digest, model_digest=model_digest_of(data))
+
+
+def model_digest_of(data: Mapping[str, Any]) -> str:
+    """Digest of a bundle's description as it would be without exports; `data` is the JSON as read."""
+    files = {name: digest for name, digest in data["files"].items() if not name.startswith(f"{EXPORTS}/")}
+    bare = {key: files if key == "files" else value for key, value in data.items() if key != "exports"}
+    return sha256_of_text(as_json(bare))
 
 
 def _check_files(path: Path, description: Description, again: str) -> None:

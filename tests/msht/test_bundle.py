@@ -141,6 +141,7 @@ def test_a_bundle_says_what_it_was_told_to_the_last_bit(original: Path) -> None:
     assert [fold.temperature for fold in description.folds] == [0.5 + 1 / 3, 0.5 + 2 / 3]
     assert [fold.kept_epoch for fold in description.folds] == [3, 4]
     assert bundle.digest == hashlib.sha256((original / "bundle.json").read_bytes()).hexdigest()
+    assert bundle.model_digest == bundle.digest
     assert bundle.digest.startswith(bundle.short_digest)
     assert len(bundle.short_digest) == 12
 
