@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from safetensors.numpy import load_file
 from scipy.special import expit
 
@@ -15,7 +19,7 @@ from msht.cohort.dataset import FieldStore
 from msht.cohort.manifest import CLASSES
 from msht.cohort.splits import Split, cases_of, groups_of
 from msht.decision_fit import fit_calibrators, fit_decision
-from msht.files import atomic_path, write_json
+from msht.files import atomic_path, inside, write_json
 from msht.images.quality import QualityGate
 from msht.training.recipe import Recipe
 from pipelines.performance import UNITS, performance_rows, write_predictions
@@ -41,7 +45,9 @@ def calibrate_run(run: RunFolder, recipe: Recipe, split: Split, store: FieldStor
     for number, calibrator in calibrators.items():
         calibrated[folds == number] = calibrator.log_odds(logits[folds == number])
     qualities = [store[image].quality for image in frame["image"]]
-    gate = QualityGate.learn(qualities, quantile=recipe.decision.quality_quantile)
+    gate = QualityGate.learn(
+        qualities, quantile=recipe.decision.quality_quantile, field_edge=_longer_edge(split.root, frame["image"])
+    )
     frame = frame.assign(
         calibrated_logit=calibrated,
         probability=expit(calibrated),
@@ -79,3 +85,12 @@ def calibrate_run(run: RunFolder, recipe: Recipe, split: Split, store: FieldStor
     )
     write_json(run.figures_file, performance)
     return performance
+
+
+def _longer_edge(root: Path, images: Iterable[str]) -> int:
+    """Median longer edge of the images in px, from their headers."""
+    edges = []
+    for image in images:
+        with Image.open(inside(root, image)) as opened:
+            edges.append(max(opened.size))
+    return int(median(edges))

@@ -1,7 +1,9 @@
 """What every test may ask for."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,3 +28,23 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the real images beside the checkout (../shared) are not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_slide() -> Callable[..., Path]:
+    """Write pixels as a slide: a tiled TIFF, each level half of the one before, with its resolution in um a px."""
+
+    def write(path: Path, pixels: Any, *, microns: float | None = 0.5, levels: int = 3, **tags: Any) -> Path:
+        import cv2
+        import tifffile
+
+        unit = {"resolution": (1e4 / microns, 1e4 / microns), "resolutionunit": "CENTIMETER"} if microns else {}
+        with tifffile.TiffWriter(path) as file:
+            for level in range(levels):
+                form = {"tile": (256, 256), "compression": "zlib", "photometric": "rgb", "subfiletype": int(level > 0)}
+                file.write(pixels, **form, **({} if level else {**unit, **tags}))
+                half = (pixels.shape[1] // 2, pixels.shape[0] // 2)
+                pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)
+        return path
+
+    return write

@@ -53,11 +53,18 @@ class Quality:
     (1979), IEEE Trans. SMC 9:62; on saturation, as whole-slide tools find tissue."""
 
 
-def measure_quality(pixels: Pixels) -> Quality:
-    """Measure a field, RGB uint8 of shape (H, W, 3)."""
+def measure_quality(pixels: Pixels, *, field_edge: int | None = None) -> Quality:
+    """Measure a field.
+
+    Args:
+        pixels: RGB uint8 of shape (H, W, 3).
+        field_edge: longer edge in px of the field that these pixels are a part of, so that the part is averaged
+            down as much as the whole would be: sharpness depends on the scale. None: they are the whole.
+    """
     height, width = pixels.shape[:2]
-    if max(height, width) > MEASURED_EDGE:
-        factor = MEASURED_EDGE / max(height, width)
+    whole = max(height, width, field_edge or 0)
+    if whole > MEASURED_EDGE:
+        factor = MEASURED_EDGE / whole
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     luminance = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -114,9 +121,17 @@ class QualityGate(BaseModel):
     """Largest share of the development images beyond the limits, all of them together."""
     images: int = Field(default=0, ge=0)
     """Number of development images that the limits were learned from; 0: only blank images are refused."""
+    field_edge: int | None = Field(default=None, ge=1)
+    """Median longer edge of these images in px: tiles of a slide are parts of such fields, and measured so."""
+
+    def measure_tile(self, pixels: Pixels) -> Quality:
+        """Measure a tile of a slide, RGB uint8 (E, E, 3), as the part of a field that it shows."""
+        return measure_quality(pixels, field_edge=self.field_edge)
 
     @classmethod
-    def learn(cls, qualities: Sequence[Quality], quantile: float = 0.005) -> QualityGate:
+    def learn(
+        cls, qualities: Sequence[Quality], quantile: float = 0.005, *, field_edge: int | None = None
+    ) -> QualityGate:
         """Learn what is usual.
 
         The share `quantile` is divided among the limits, so that at most this share of the development images
@@ -149,7 +164,7 @@ class QualityGate(BaseModel):
                 low=float(bounds[0]) if low_words else None,
                 high=float(bounds[1]) if high_words else None,
             )
-        return cls(limits=limits, quantile=quantile, images=len(qualities))
+        return cls(limits=limits, quantile=quantile, images=len(qualities), field_edge=field_edge)
 
     def judge(self, quality: Quality) -> list[str]:
         """Say in words why a field cannot be evaluated; an empty list if it can."""

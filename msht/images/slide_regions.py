@@ -90,14 +90,11 @@ def read_region(slide: OpenSlide, path: Path, region: Region, size: tuple[int, i
     done: dict[str, None] = {}
     for top, bottom in itertools.pairwise(rows):
         for left, right in itertools.pairwise(columns):
-            place = (
-                region.left + round(left * region.width / width),
-                region.top + round(top * region.height / height),
-            )
-            extent = (
-                max(1, round((right - left) * region.width / width / downsample)),
-                max(1, round((bottom - top) * region.height / height / downsample)),
-            )
+            across = _span(region.left, region.width / width, left, right, downsample)
+            down = _span(region.top, region.height / height, top, bottom, downsample)
+            # OpenSlide shows whole px of a level from the last one before the place; this one is not before it.
+            place = (math.ceil(across[0] * downsample - 1e-6), math.ceil(down[0] * downsample - 1e-6))
+            extent = (across[1] - across[0], down[1] - down[0])
             pixels, words = _decoded(slide, path, place, level, extent)
             done.update(dict.fromkeys(words))
             picture[top:bottom, left:right] = _averaged(pixels, (right - left, bottom - top))
@@ -118,6 +115,12 @@ def _cuts(size: int, extent: float) -> list[int]:
     """Cut the picture's edge where blocks of at most `BLOCK` px of the level end."""
     blocks = min(size, max(1, math.ceil(extent / BLOCK)))
     return [round(size * number / blocks) for number in range(blocks + 1)]
+
+
+def _span(origin: int, step: float, first: int, last: int, downsample: float) -> tuple[int, int]:
+    """Nearest px of the level to where px `first` to `last` of the picture lie; at least one."""
+    start = round((origin + first * step) / downsample)
+    return start, max(start + 1, round((origin + last * step) / downsample))
 
 
 def _decoded(

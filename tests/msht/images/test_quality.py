@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from msht.cohort.phantom import patient_appearance, render_field
 from msht.errors import InvalidInput
 from msht.images.quality import Quality, QualityGate, measure_quality
 from msht.images.reading import read_image
@@ -129,3 +130,15 @@ def test_real_fields_are_evaluable_and_their_blurred_copies_are_not(shared: Path
     assert np.mean([not gate.judge(measure_quality(image)) for image in pixels[1::2]]) > 0.85
     blurred = [measure_quality(cv2.GaussianBlur(image, (0, 0), 3)) for image in pixels[1::2]]
     assert np.mean([bool(gate.judge(quality)) for quality in blurred]) > 0.9
+
+
+def test_a_part_of_a_field_is_measured_as_sharp_as_the_field() -> None:
+    appearance = patient_appearance(3, 0, 0)
+    for seed in range(4):
+        whole = render_field(appearance, positive=True, width=1390, height=1038, seed=seed).image
+        part = whole[169:869, 345:1045]
+        gate = QualityGate.learn([measure_quality(whole)], field_edge=1390)
+        sharpness = measure_quality(whole).focus
+        assert gate.measure_tile(part).focus == pytest.approx(sharpness, abs=0.3)
+        assert measure_quality(part).focus < sharpness - 0.3, "at another scale the same cells look blurred"
+        assert gate.measure_tile(whole) == measure_quality(whole)
