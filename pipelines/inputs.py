@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -14,6 +15,9 @@ from msht.cohort.manifest import GROUP_COLUMNS, images_folder, read_table
 from msht.errors import InvalidInput
 from msht.files import inside
 from msht.images.reading import is_image_path
+
+if TYPE_CHECKING:
+    from msht.images.slides import Tile
 
 TABLES = {".csv", ".tsv", ".parquet"}
 
@@ -26,11 +30,13 @@ class ScoreInput:
         name: unique name in the tables: its path below the folder that was given.
         path: where it lies.
         case: which case it belongs to.
+        tile: the part that is scored, where the file is a whole slide.
     """
 
     name: str
     path: Path
     case: str
+    tile: Tile | None = None
 
 
 def find_inputs(

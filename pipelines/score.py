@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,20 @@ import numpy as np
 import pandas as pd
 
 from msht import __version__
-from msht.bundle import Bundle, read_bundle
+from msht.bundle import read_bundle
 from msht.cohort.tables import harmless
-from msht.decision import Decision, decide_case, override_threshold
-from msht.ensemble import Ensemble
-from msht.errors import InvalidInput, UnreadableImage
+from msht.decision import Decision, decide_case
+from msht.errors import InvalidInput
 from msht.files import atomic_path, write_json
-from msht.images.preprocessing import Preprocessing, view_of
-from msht.images.quality import Quality, measure_quality
-from msht.images.reading import ReadingRecord, read_image
 from pipelines.ensemble import choose_device
 from pipelines.inputs import ScoreInput, find_inputs
 from pipelines.progress import Interrupted, Progress, Silent, stage
-from pipelines.score_parts import KIND, Parts, stamp_of
+from pipelines.score_fields import FieldScorer, Row, ScoreSettings, decision_of, stamp_of
+from pipelines.score_parts import KIND, Parts
 from pipelines.words import now
 
 PART = 256
 """Images a part: what a kill can cost."""
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -43,14 +38,6 @@ class ScoreResult:
     cases: pd.DataFrame
     seconds: float
     images_per_second: float
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    item: ScoreInput
-    view: np.ndarray
-    record: ReadingRecord
-    quality: Quality
 
 
 def score_images(
@@ -86,9 +73,8 @@ def score_images(
     if threshold is not None and not 0 < threshold < 1:
         raise InvalidInput(f"--threshold is {threshold}.", "Give a probability between 0 and 1.")
     bundle = read_bundle(bundle_path)
-    decision = bundle.description.decision
-    if threshold is not None:
-        decision = override_threshold(decision, threshold)
+    chosen = ScoreSettings(threshold=threshold, device=device)
+    decision = decision_of(bundle, chosen)
     inputs = find_inputs(sources, case_from=case_from, images=images)
     settings = {
         "kind": KIND,
@@ -102,14 +88,14 @@ def score_images(
         "case_from": case_from,
         "software": f"msht {__version__}",
     }
-    chosen_device = choose_device(device)
+    choose_device(device)  # an unknown one is refused before anything is written
     parts = Parts(out, settings)
     done = parts.done()
     waiting = [item for item in inputs if done.get(item.name) != stamp_of(item.path)]
-    ensemble = bundle.ensemble(chosen_device)
+    scorer = FieldScorer(bundle, chosen)
     started = time.monotonic()
     try:
-        _score_parts(waiting, ensemble, decision, bundle, parts, progress)
+        _score_parts(waiting, scorer, parts, progress)
     except KeyboardInterrupt as error:
         raise Interrupted(f"Stopped; what was scored is kept. The same command goes on in {out}.") from error
     seconds = time.monotonic() - started
@@ -139,88 +125,20 @@ def score_images(
     )
 
 
-def _score_parts(
-    waiting: Sequence[ScoreInput],
-    ensemble: Ensemble,
-    decision: Decision,
-    bundle: Bundle,
-    parts: Parts,
-    progress: Progress,
-) -> None:
+def _score_parts(waiting: Sequence[ScoreInput], scorer: FieldScorer, parts: Parts, progress: Progress) -> None:
     """Score what is waiting, and keep it part by part."""
     with stage(progress, "Scoring", len(waiting)) as steps:
         for start in range(0, len(waiting), PART):
-            part = waiting[start : start + PART]
-            scored: list[dict[str, Any]] = []
-            rejected: list[dict[str, Any]] = []
-            for batch in _decoded(part, bundle.description.preprocessing):
-                good = [b for b in batch if isinstance(b, _Decoded)]
-                rejected += [b for b in batch if isinstance(b, dict)]
-                if good:
-                    scored += _rows(good, ensemble.score(np.stack([g.view for g in good])), decision, bundle)
+            rows: list[Row] = []
+            for batch in scorer.batches(waiting[start : start + PART]):
+                rows += batch
                 steps.advance(len(batch))
-            parts.write(scored, rejected)
-
-
-def _decoded(part: Sequence[ScoreInput], preprocessing: Preprocessing) -> Iterator[list[_Decoded | dict[str, Any]]]:
-    def decode(item: ScoreInput) -> _Decoded | dict[str, Any]:
-        try:
-            image = read_image(item.path)
-        except UnreadableImage as error:
-            return {
-                "image": item.name,
-                "path": str(item.path),
-                "stamp": stamp_of(item.path),
-                "reason": error.problem,
-            }
-        except OSError as error:
-            reason = f"It cannot be opened: {error.strerror or error}."
-            return {"image": item.name, "path": str(item.path), "stamp": stamp_of(item.path), "reason": reason}
-        return _Decoded(item, view_of(image.pixels, preprocessing), image.record, measure_quality(image.pixels))
-
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        batches = [part[i : i + BATCH] for i in range(0, len(part), BATCH)]
-        # One batch is decoded ahead while the networks work on the one before.
-        ahead = [pool.submit(decode, item) for item in batches[0]] if batches else []
-        for following in [*batches[1:], ()]:
-            current, ahead = ahead, [pool.submit(decode, item) for item in following]
-            yield [future.result() for future in current]
-
-
-def _rows(good: list[_Decoded], scores: Any, decision: Decision, bundle: Bundle) -> list[dict[str, Any]]:
-    rows = []
-    for index, field in enumerate(good):
-        reasons = decision.quality.judge(field.quality)
-        evaluable = not reasons
-        probability = float(scores.probability[index])
-        side = "positive" if probability >= decision.field_point.threshold else "negative"
-        row: dict[str, Any] = {
-            "image": field.item.name,
-            "path": str(field.item.path),
-            "stamp": stamp_of(field.item.path),
-            "sha256": field.record.sha256,
-            "width": field.record.width,
-            "height": field.record.height,
-            "format": field.record.format,
-            "orientation": field.record.orientation,
-            "conversions": "; ".join(field.record.conversions),
-            **{f"quality_{name}": value for name, value in asdict(field.quality).items()},
-            "evaluable": evaluable,
-            "not_evaluable_because": "; ".join(reasons),
-        }
-        for number, fold in enumerate(bundle.description.folds):
-            row[f"logit_fold_{fold.number}"] = float(scores.fold_logits[number, index])
-        row.update(
-            raw_logit=float(scores.fold_logits[:, index].mean()),
-            logit=float(scores.logit[index]),
-            probability=probability,
-            spread=float(scores.spread[index]),
-            novelty=float(scores.novelty[index]),
-            out_of_distribution=bool(scores.novelty[index] > 1),
-            call=side if evaluable else "not evaluable",
-        )
-        rows.append(row)
-    return rows
+            plain = [{k: v for k, v in row.items() if k not in ("status", "case")} for row in rows]
+            kinds = [row["status"] for row in rows]
+            parts.write(
+                [row for row, kind in zip(plain, kinds, strict=True) if kind == "scored"],
+                [row for row, kind in zip(plain, kinds, strict=True) if kind == "rejected"],
+            )
 
 
 def case_table(scores: pd.DataFrame, refused: pd.DataFrame, decision: Decision) -> pd.DataFrame:

@@ -81,12 +81,3 @@ class Parts:
 
 def _without_path(value: Any) -> Any:
     return {k: v for k, v in value.items() if k != "path"} if isinstance(value, dict) else value
-
-
-def stamp_of(path: Path) -> str:
-    """Size and time of change: what tells that a file is not the one that was scored."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return "gone"
-    return f"{facts.st_size}-{facts.st_mtime_ns}"

@@ -82,21 +82,21 @@ def test_a_stopped_scoring_goes_on_and_a_changed_file_is_scored_again(
         shutil.copy(file, incoming / f"{number:02d}.jpg")
     whole = score_images(world.bundle, [tmp_path / "in"], tmp_path / "whole")
     monkeypatch.setattr("pipelines.score.PART", 4)
-    import pipelines.score as score_module
+    import pipelines.score_fields as fields_module
 
     asked: list[str] = []
-    read = score_module.read_image
+    read = fields_module.read_field
 
-    def counted(path: Path) -> Any:
-        asked.append(path.name)
+    def counted(item: Any) -> Any:
+        asked.append(item.path.name)
         if len(asked) > 6:
             raise KeyboardInterrupt
-        return read(path)
+        return read(item)
 
-    monkeypatch.setattr(score_module, "read_image", counted)
+    monkeypatch.setattr(fields_module, "read_field", counted)
     with pytest.raises(Interrupted, match="goes on in"):
         score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
-    monkeypatch.setattr(score_module, "read_image", lambda path: (asked.append(path.name), read(path))[1])
+    monkeypatch.setattr(fields_module, "read_field", lambda item: (asked.append(item.path.name), read(item))[1])
     asked.clear()
     again = score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
     assert sorted(asked) == [f"{n:02d}.jpg" for n in range(4, 12)]
