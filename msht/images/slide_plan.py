@@ -25,8 +25,8 @@ Mask = npt.NDArray[np.bool_]
 LOW_POWER_EDGE = 2048
 """Longer edge in px of the low-power picture: 20 px of a slide of 40,000 px make one."""
 
-LEAST_FOREGROUND = 0.02
-"""Share of a tile that must be stained at low power: one cluster of cells in an otherwise empty field has it."""
+LEAST_FOREGROUND = 0.01
+"""Share of a tile that must be stained at low power: a cluster of a few cells in an otherwise empty field has it."""
 
 MOST_ENLARGED = 2.0
 """How many times coarser than the fields a scan may be; beyond, enlarging it shows nothing that cells have."""
@@ -128,7 +128,7 @@ def plan_slide(
     count = len(chosen)
     if not count:
         raise UnreadableImage(
-            f"{path} holds no stained material: none of {shares.size} tiles is stained over "
+            f"{path} holds no stained material to speak of: none of {shares.size} tiles is stained over "
             f"{least_foreground:.0%} of its area.",
             "Look at the slide; an empty or unstained one cannot be scored.",
         )
