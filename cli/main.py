@@ -23,6 +23,7 @@ from cli import (
     promote,
     report,
     score,
+    serve,
     track,
 )
 
@@ -39,6 +40,7 @@ app.command()(explain.explain)
 app.add_typer(report.app, name="report")
 app.command()(promote.register)
 app.command()(promote.promote)
+app.command()(serve.serve)
 app.add_typer(track.app, name="track")
 app.command()(models.models)
 app.command()(demo.demo)

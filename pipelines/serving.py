@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
+from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,10 +22,13 @@ from msht.errors import InvalidInput, UnreadableImage
 from msht.images.preprocessing import view_of
 from msht.images.quality import measure_quality
 from msht.images.reading import decode_image
+from msht.runtimes.protocol import BackendName
 from pipelines.ensemble import choose_device
+from pipelines.serving_requests import COLUMN as INPUT
+from pipelines.serving_requests import ending_of
 
 BATCH = 32
-INPUT = "image"
+Backend = BackendName | Literal["auto"]
 ARTEFACT = "bundle"
 OUTPUTS = {
     "probability": DataType.double,
@@ -40,18 +46,61 @@ OUTPUTS = {
 """Columns of an answer. `call` is positive, negative or not evaluable; `sha256` is of the bytes that were sent."""
 
 
+class OutOfTime(Exception):
+    """A request whose time was up before all its images were answered."""
+
+
+class Deadline:
+    """When a request must be answered, by `time.monotonic`; what runs for it looks here between images."""
+
+    def __init__(self, seconds: float) -> None:
+        self.at = time.monotonic() + seconds
+        self.passed = False
+
+    def check(self) -> None:
+        """Stop the work of a request whose time is up.
+
+        Raises:
+            OutOfTime: if it is.
+        """
+        if time.monotonic() > self.at:
+            self.passed = True
+            raise OutOfTime
+
+
+deadline: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
+"""Of the request that is being answered; none where MLflow serves a registered model by itself."""
+
+
 class BundleModel(PythonModel):
     """Answers with a bundle, whose every file is checked against its digest when it is loaded.
 
-    The device is `auto`, or what MSHT_DEVICE says.
+    Args:
+        device: `auto`, `cpu` or `cuda`; None: what MSHT_DEVICE says, else `auto`.
+        backend: `torch`, an export that the bundle holds, or `auto`.
+        threads: that the networks may use for a batch; None leaves the backend's own choice.
     """
+
+    def __init__(self, device: str | None = None, backend: Backend = "torch", threads: int | None = None) -> None:
+        self.device = device
+        self.backend: Backend = backend
+        self.threads = threads
 
     def load_context(self, context: Any) -> None:
         """Read and check the bundle, and load its networks."""
+        self.load(Path(context.artifacts[ARTEFACT]))
+
+    def load(self, path: Path) -> None:
+        """Read and check a bundle, and load its networks.
+
+        Raises:
+            InvalidInput: if the bundle is broken, or there is no such device or backend.
+        """
         import os
 
-        self.bundle: Bundle = read_bundle(Path(context.artifacts[ARTEFACT]))
-        self.ensemble: Ensemble = self.bundle.ensemble(choose_device(os.environ.get("MSHT_DEVICE", "auto")))
+        device = choose_device(self.device or os.environ.get("MSHT_DEVICE", "auto"))
+        self.bundle: Bundle = read_bundle(path)
+        self.ensemble: Ensemble = self.bundle.ensemble(device, backend=self.backend, threads=self.threads)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """A row per image; one that cannot be read is not evaluable, and the others are answered.
@@ -67,11 +116,21 @@ class BundleModel(PythonModel):
             )
         rows: list[dict[str, Any]] = []
         for start in range(0, len(model_input), BATCH):
-            rows += self._answer([bytes_of(value) for value in model_input[INPUT].iloc[start : start + BATCH]])
+            rows += self.answer([bytes_of(value) for value in model_input[INPUT].iloc[start : start + BATCH]])
         return pd.DataFrame(rows, columns=list(OUTPUTS), dtype=object)
 
-    def _answer(self, files: list[bytes]) -> list[dict[str, Any]]:
-        decision = self.bundle.description.decision
+    def answer(self, files: Sequence[bytes], *, strict: bool = False) -> list[dict[str, Any]]:
+        """A row of `OUTPUTS` for the bytes of each image file.
+
+        Args:
+            files: a batch.
+            strict: refuse all when one of them cannot be read.
+
+        Raises:
+            UnreadableImage: for an image that cannot be read, if `strict`.
+            OutOfTime: if the time of the request is up.
+        """
+        decision, until = self.bundle.description.decision, deadline.get()
         rows, good = [], []
         for data in files:
             row: dict[str, Any] = dict.fromkeys(OUTPUTS)  # no figure is None, which JSON has, and not NaN
@@ -84,15 +143,22 @@ class BundleModel(PythonModel):
                 sha256="",
             )
             rows.append(row)
+            if until is not None:
+                until.check()
             try:
                 decoded = decode_image(data, named(data))
             except UnreadableImage as error:
-                row["not_evaluable_because"] = error.problem
+                problem = error.problem.replace(str(named(data)), "The image")
+                if strict:
+                    raise UnreadableImage(problem, error.mend) from error
+                row["not_evaluable_because"] = problem
                 continue
             reasons = decision.quality.judge(measure_quality(decoded.pixels))
             row.update(sha256=decoded.record.sha256, evaluable=not reasons, not_evaluable_because="; ".join(reasons))
             good.append((row, view_of(decoded.pixels, self.bundle.description.preprocessing)))
         if good:
+            if until is not None:
+                until.check()
             scores = self.ensemble.score(np.stack([view for _, view in good]))
             for number, (row, _) in enumerate(good):
                 probability = float(scores.probability[number])
@@ -110,21 +176,27 @@ class BundleModel(PythonModel):
 
 def named(data: bytes) -> Path:
     """A file name for bytes that came without one, with the ending that their first bytes call for."""
-    starts = {b"\x89PNG": ".png", b"II": ".tif", b"MM": ".tif", b"BM": ".bmp", b"RIFF": ".webp", b"GIF8": ".gif"}
-    suffix = next((ending for start, ending in starts.items() if data.startswith(start)), ".jpg")
-    return Path("the image").with_suffix(suffix)
+    return Path("the image").with_suffix(ending_of(data) or ".jpg")
 
 
 def bytes_of(value: Any) -> bytes:
-    """The bytes of an image file, given as they are or as base64; what is neither becomes no bytes at all."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
+    """The bytes of an image file, given as they are or as base64; what is neither becomes no bytes at all.
+
+    MLflow decodes base64 itself in the forms `dataframe_split` and `dataframe_records`; in `inputs` and `instances`
+    it hands over the letters as bytes. No image file consists of letters of base64 alone.
+    """
     if isinstance(value, str):
-        try:
-            return base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
-            return b""
+        return _decoded(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _decoded(bytes(value)) or bytes(value)
     return b""
+
+
+def _decoded(text: str | bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 def signature() -> ModelSignature:
