@@ -28,7 +28,7 @@ import msht  # noqa: F401  registers the networks
 from msht.cohort.dataset import EpochSampler, EvaluationFields, FieldStore, TrainingFields
 from msht.images.augmentation import Augmentation, Augmenter
 from msht.images.colour import Colour, LabStatistics, StainMatrix, corrected, lab_statistics, stain_matrix
-from msht.images.preprocessing import Preprocessing
+from msht.images.preprocessing import Preprocessing, normalised
 from msht.images.reading import read_image
 from msht.network.factory import create_network
 from msht.network.logits import binary_logit
@@ -190,7 +190,8 @@ def _trained(store: FieldStore, rows: pd.DataFrame, augmentation: Augmentation, 
     for epoch in range(epochs):
         sampler.set_epoch(epoch)
         for images, labels in loader:
-            loss = nn.functional.cross_entropy(network(images.to(memory_format=torch.channels_last)), labels)
+            batch = normalised(images, store.preprocessing).to(memory_format=torch.channels_last)
+            loss = nn.functional.cross_entropy(network(batch), labels)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -202,7 +203,9 @@ def _trained(store: FieldStore, rows: pd.DataFrame, augmentation: Augmentation, 
 @torch.inference_mode()
 def _logits(network: nn.Module, store: FieldStore, rows: pd.DataFrame) -> np.ndarray:
     loader = DataLoader(EvaluationFields(store, list(rows["file"]), rows["y"].tolist()), batch_size=64)
-    return np.concatenate([binary_logit(network(images)).numpy() for images, _ in loader])
+    return np.concatenate(
+        [binary_logit(network(normalised(images, store.preprocessing))).numpy() for images, _ in loader]
+    )
 
 
 def _report(

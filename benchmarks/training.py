@@ -33,6 +33,7 @@ from benchmarks.network import cpu_name
 from msht.cohort.cache import FieldCache
 from msht.cohort.dataset import EvaluationFields, FieldStore
 from msht.cohort.device_fields import DeviceFields
+from msht.images.preprocessing import normalised
 from msht.network.logits import binary_logit
 from msht.training.loaders import labels_of, training_loader
 from msht.training.optimisers import make_optimiser
@@ -230,7 +231,7 @@ def endless(
         recipe, store, rows, seed=517, parts=1, processes=find_processes(), device=torch.device(device)
     )
     data = loader.dataset
-    finish = data.views if isinstance(data, DeviceFields) else lambda images: images
+    finish = data.views if isinstance(data, DeviceFields) else lambda images: normalised(images, recipe.preprocessing)
     for epoch in itertools.count():
         batches.sampler.set_epoch(epoch)
         for images, labels in loader:
@@ -256,7 +257,7 @@ def held_out_rate(network: nn.Module, recipe: Recipe, store: FieldStore, frame: 
         started, done = time.perf_counter(), 0
         for images, _ in DataLoader(fields, batch_size=min(HELD_OUT_BATCH, 8 * recipe.training.batch_size)):
             with torch.autocast(device, dtype=half) if half else contextlib.nullcontext():
-                binary_logit(network(images.to(device))).float().cpu()
+                binary_logit(network(normalised(images.to(device), recipe.preprocessing))).float().cpu()
             done += len(images)
             if device == "cpu" and time.perf_counter() - started > 20:
                 break

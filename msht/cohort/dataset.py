@@ -17,7 +17,7 @@ from msht.cohort.field import OVERSAMPLING, SourceField, StoredField, prepare_fi
 from msht.files import inside
 from msht.images.augmentation import Augmentation, Augmenter
 from msht.images.colour import Colour, corrected
-from msht.images.preprocessing import Pixels, Preprocessing, to_tensor
+from msht.images.preprocessing import Pixels, Preprocessing, planes_of
 from msht.images.reading import decode_image, plain_pixels, read_bytes
 
 __all__ = [
@@ -63,6 +63,7 @@ class FieldStore:
         self._settings = {**preprocessing.model_dump(mode="json", exclude={"mean", "std"}), "reach": str(self._reach)}
         self._fields: dict[str, StoredField] = {}
         self._keys: dict[str, str] = {}
+        self._paths: dict[str, Path] = {}
         self._used = 0
 
     def load(self, images: Sequence[str], on_progress: Callable[[int, int], None] | None = None) -> None:
@@ -118,10 +119,15 @@ class FieldStore:
 
     def _read_again(self, image: str) -> Pixels:
         """Read what training draws from, its colour seen to."""
-        path = inside(self.root, image)
+        path = self._paths.get(image) or self._path(image)
         data = read_bytes(path)
         pixels = plain_pixels(data, path)
         return corrected(decode_image(data, path).pixels if pixels is None else pixels, self.preprocessing.colour)
+
+    def _path(self, image: str) -> Path:
+        """Find where an image lies, once: following every link of a path takes as long as drawing a view's colours."""
+        self._paths[image] = path = inside(self.root, image)
+        return path
 
     def _keep(self, image: str, field: StoredField) -> StoredField:
         """Keep a field in memory, without its source where there is no room for it."""
@@ -135,7 +141,7 @@ class FieldStore:
 
     def _prepare(self, image: str) -> tuple[str | None, StoredField]:
         """Prepare a field, and name its entry in the cache where it has one."""
-        path = inside(self.root, image)
+        path = self._path(image)
         if self.cache is None:
             return None, self._decode(path, read_bytes(path))
         data = read_bytes(path)
@@ -153,6 +159,8 @@ class FieldStore:
 
 class TrainingFields(Dataset):
     """Augmented fields with their labels; asked for by (epoch, index), so that workers cannot matter.
+
+    A field is uint8 of shape (3, S, S); `normalised` scales a batch of them where it is trained on.
 
     Args:
         store: the decoded fields.
@@ -173,11 +181,14 @@ class TrainingFields(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
         epoch, index = key
         view = self.store.view(self.images[index], self.augmenter, epoch=epoch, index=index)
-        return to_tensor(view, self.store.preprocessing)[0], self.labels[index]
+        return planes_of(view), self.labels[index]
 
 
 class EvaluationFields(Dataset):
-    """Fields as the network sees them in evaluation, (3, S, S) or (K, 3, S, S) for K > 1 crops, with their labels."""
+    """Fields as the network sees them in evaluation, with their labels.
+
+    A field is uint8 of shape (3, S, S), or (K, 3, S, S) for K > 1 crops; `normalised` makes input of a batch.
+    """
 
     def __init__(self, store: FieldStore, images: Sequence[str], labels: Sequence[int]) -> None:
         self.store = store
@@ -188,7 +199,7 @@ class EvaluationFields(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return to_tensor(self.store[self.images[index]].view[None], self.store.preprocessing)[0], self.labels[index]
+        return planes_of(self.store[self.images[index]].view), self.labels[index]
 
 
 class EpochSampler(Sampler):

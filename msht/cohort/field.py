@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from msht.images.colour import corrected
 from msht.images.preprocessing import Box, Pixels, Preprocessing, crop_boxes, cut_views
 from msht.images.quality import Quality, measure_quality
 from msht.images.reading import DecodedImage
+from msht.images.scratch import scratch
 from msht.images.warp import Matrix, Square, step_of
 
 OVERSAMPLING = 1.25
@@ -103,6 +105,7 @@ class Layout:
     linear: bool
 
 
+@lru_cache(maxsize=256)
 def layout_of(width: int, height: int, preprocessing: Preprocessing, reach: float) -> Layout:
     """Cut away what no view can reach, and find how far the rest can be reduced.
 
@@ -193,11 +196,15 @@ def _reduced(pixels: Pixels, layout: Layout) -> Pixels:
 
 
 def _reduced_bands(pixels: Pixels, layout: Layout, columns: list[tuple[int, int]]) -> Pixels:
-    """Reduce of each band of rows the columns that are read; the rest is left as the memory was."""
+    """Reduce of each band of rows the columns that are read; the rest is left as the memory was.
+
+    Returns:
+        Scratch memory: the next call writes over it.
+    """
     left, top, right, bottom = layout.part
     part = pixels[top:bottom, left:right]
     width, height = layout.size
-    reduced = np.empty((height, width, 3), dtype=np.uint8)
+    reduced = scratch("reduced", height, width, 3)
     for band, (start, stop) in enumerate(columns):
         if start < stop:
             rows = band * BAND, min((band + 1) * BAND, height)
@@ -225,21 +232,35 @@ def _columns_read(matrix: Matrix, size: int, layout: Layout) -> list[tuple[int, 
     one that shrinks it averages blocks first: they get the whole.
     """
     width, height = layout.size
-    ends = np.array([[0, size - 1, size - 1, 0], [0, 0, size - 1, size - 1], [1, 1, 1, 1]])
-    x, y = matrix @ ends
-    if min(x.min(), y.min()) < 0 or x.max() > width - 1 or y.max() > height - 1 or step_of(matrix) > 2:
+    (a, b, left), (c, d, top) = matrix.tolist()
+    last = size - 1
+    xs = (left, a * last + left, (a + b) * last + left, b * last + left)
+    ys = (top, c * last + top, (c + d) * last + top, d * last + top)
+    if min(*xs, *ys) < 0 or max(xs) > width - 1 or max(ys) > height - 1 or step_of(matrix) > 2:
         return None
-    tops = np.arange(0, height, BAND)[:, None]
-    after_x, after_y = np.roll(x, -1), np.roll(y, -1)
-    # Where each side of the square runs within each band, a linear read's pixel and one for rounding beyond.
-    first = np.clip(tops - 2, np.minimum(y, after_y), np.maximum(y, after_y))
-    second = np.clip(tops + BAND + 1, np.minimum(y, after_y), np.maximum(y, after_y))
-    level = np.abs(after_y - y) < 1e-9
-    slope = np.where(level, 0.0, (after_x - x) / np.where(level, 1.0, after_y - y))
-    places = np.stack([x + (first - y) * slope, np.where(level, after_x, x + (second - y) * slope)])
-    crossed = (np.maximum(y, after_y) >= tops - 2) & (np.minimum(y, after_y) <= tops + BAND + 1)
-    starts = np.where(crossed, places, width).min(axis=(0, 2)) - 2
-    stops = np.where(crossed, places, 0).max(axis=(0, 2)) + 3
-    starts = np.maximum(0, np.floor(starts / BLOCK) * BLOCK).astype(int)
-    stops = np.minimum(width, np.ceil(stops / BLOCK) * BLOCK).astype(int)
-    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+    sides = list(zip(xs, ys, (*xs[1:], xs[0]), (*ys[1:], ys[0]), strict=True))
+    found = []
+    for row in range(0, height, BAND):
+        # Where the sides of the square run within the band, a linear read's pixel and one for rounding beyond.
+        low, high = row - 2, row + BAND + 1
+        places = [
+            x
+            for x0, y0, x1, y1 in sides
+            if max(y0, y1) >= low and min(y0, y1) <= high
+            for x in _crossing(x0, y0, x1, y1, low, high)
+        ]
+        if places:
+            start = max(0, math.floor((min(places) - 2) / BLOCK) * BLOCK)
+            found.append((start, min(width, math.ceil((max(places) + 3) / BLOCK) * BLOCK)))
+        else:
+            found.append((0, 0))
+    return found
+
+
+def _crossing(x0: float, y0: float, x1: float, y1: float, low: float, high: float) -> tuple[float, float]:
+    """Find the two ends, across, of what lies between two rows of a side that crosses them."""
+    if abs(y1 - y0) < 1e-9:
+        return x0, x1
+    slope = (x1 - x0) / (y1 - y0)
+    above, below = min(y0, y1), max(y0, y1)
+    return x0 + (max(low, above) - y0) * slope, x0 + (min(high, below) - y0) * slope

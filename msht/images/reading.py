@@ -10,11 +10,11 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -27,6 +27,8 @@ from PIL import (
 )
 
 from msht.errors import UnreadableImage
+from msht.images.jpeg import first_scan, in_one_scan, plain_jpeg
+from msht.images.scratch import scratch
 from msht.images.srgb import changes_colour, to_srgb
 
 Pixels = npt.NDArray[np.uint8]
@@ -194,21 +196,26 @@ def decode_here(data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> Dec
 def plain_pixels(data: bytes, path: Path) -> Pixels | None:
     """Decode a plain JPEG to the pixels of `decode_image`, RGB uint8 (H, W, 3), without digest and record.
 
-    None for any other file, which `decode_image` reads.
+    They lie in scratch memory: the thread's next call writes over them. None for any other file, which
+    `decode_image` reads.
 
     Raises:
         UnreadableImage: if the header is none of an image that may be read.
     """
-    with _open(data, path, MAX_PIXELS) as image:
-        bounded = image.size[0] * image.size[1] <= BOUNDED_PIXELS and len(data) <= BOUNDED_BYTES
-        return _plain_jpeg(image, data) if bounded else None
+    scan = first_scan(data)
+    if scan is not None and path.suffix.lower() in FORMAT_SUFFIXES["JPEG"] and len(data) <= BOUNDED_BYTES:
+        size = _plain_size(data[: scan.start])
+        if size is not None:
+            return plain_jpeg(data, size, scratch("decoded", *size, 3))
+    with _open(data, path, MAX_PIXELS):
+        return None
 
 
 def _decoded(image: Image.Image, data: bytes, path: Path) -> DecodedImage:
     file_format = "JPEG" if image.format == "MPO" else str(image.format)
     mode, orientation = image.mode, 1
     conversions: list[str] = []
-    pixels = _plain_jpeg(image, data)
+    pixels = plain_jpeg(data, image.size) if _is_plain(image, data) else None
     if pixels is None:
         orientation, already_upright = _load(image, path)
         converted, conversions = to_srgb(image, _bits(image, data), path)
@@ -230,21 +237,25 @@ def _decoded(image: Image.Image, data: bytes, path: Path) -> DecodedImage:
     return DecodedImage(pixels, record)
 
 
-def _plain_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
-    """Decode what nearly every field is, an upright RGB JPEG in one pass, without Pillow's copies.
+def _is_plain(image: Image.Image, data: bytes) -> bool:
+    """Whether an opened file is an upright RGB JPEG whose pixels need one pass and no change of colour."""
+    if image.format != "JPEG" or image.mode != "RGB" or "adobe" in image.info or not in_one_scan(image, data):
+        return False
+    return _orientation(image) == 1 and not changes_colour(image)
 
-    The same libjpeg-turbo gives the same pixels in half the time. None for every other file, and for one at which
-    the decoder as much as warns: Pillow then decides, and says what is wrong.
+
+@lru_cache(maxsize=4096)
+def _plain_size(header: bytes) -> tuple[int, int] | None:
+    """Read width and height of a plain JPEG from all that stands before its pixels; None for any other.
+
+    Remembered, since the fields of one camera share few headers and training reads each in every epoch.
     """
-    if image.format != "JPEG" or image.mode != "RGB" or "adobe" in image.info or _passes(image, data) > 1:
-        return None
-    if _orientation(image) != 1 or changes_colour(image):
-        return None
     try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
-    except ValueError:
+        with _open(header, Path("header.jpg"), MAX_PIXELS) as image:
+            width, height = image.size
+            return (width, height) if width * height <= BOUNDED_PIXELS and _is_plain(image, header) else None
+    except UnreadableImage:
         return None
-    return pixels if pixels.shape == (image.size[1], image.size[0], 3) else None
 
 
 def _passes(image: Image.Image, data: bytes) -> int:
@@ -253,7 +264,7 @@ def _passes(image: Image.Image, data: bytes) -> int:
     A TIFF may hold anything inside, JPEG with scans of its own among it, unless its compression is a simple one.
     """
     if image.format in ("JPEG", "MPO"):
-        return max(1, data.count(b"\xff\xda"))
+        return 1 if in_one_scan(image, data) else max(1, data.count(b"\xff\xda"))
     if image.format == "TIFF" and str(image.info.get("compression", "raw")) not in _SIMPLE_TIFF:
         return BOUNDED_PIXELS
     return 1

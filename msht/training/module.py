@@ -14,6 +14,7 @@ from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 from torchvision.transforms import v2
 
 from msht.errors import InvalidInput
+from msht.images.preprocessing import normalised
 from msht.network.logits import binary_logit, over_crops
 from msht.training.activations import running_figures_kept
 from msht.training.batches import SharedBatches
@@ -67,10 +68,12 @@ class FieldClassifier(lightning.LightningModule):
         return self.network(images) if images.ndim == 4 else over_crops(self.network, images)[1]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
-        """Make the views of a batch where the recipe augments on the device (`DeviceFields`)."""
+        """Scale the bytes of a batch, or make its views where the recipe augments on the device (`DeviceFields`)."""
         images, labels = batch
         if isinstance(images, dict):
             images = self.trainer.train_dataloader.dataset.views(images)  # type: ignore[union-attr]
+        elif images.dtype == torch.uint8:
+            images = normalised(images, self.recipe.preprocessing)
         return images, labels
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

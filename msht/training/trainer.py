@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from msht.cohort.dataset import EpochSampler, FieldStore
 from msht.cohort.manifest import GROUP_COLUMNS
 from msht.errors import InvalidInput, MissingResource
+from msht.images.preprocessing import Preprocessing, normalised
 from msht.network.factory import create_network
 from msht.network.logits import binary_logit, over_crops
 from msht.training.activations import checkpoint_activations
@@ -288,7 +289,8 @@ def _attempt(plan: _Fold, parts: int, *, keep: bool) -> FoldResult:
     device = trainer.strategy.root_device
     network.to(device, memory_format=MEMORY_FORMATS[recipe.training.memory_format])  # type: ignore[call-overload]
     held_out, rows = evaluation_loader(plan.store, plan.held_out, processes)
-    logits, features = gather_rows(np.array(rows.rows), score_fields(network, held_out, device), len(plan.held_out))
+    answers = score_fields(network, held_out, device, recipe.preprocessing)
+    logits, features = gather_rows(np.array(rows.rows), answers, len(plan.held_out))
     return FoldResult(
         network=network.cpu().to(memory_format=torch.contiguous_format),
         logits=logits,
@@ -312,12 +314,14 @@ def steps_of_fold(recipe: Recipe, training_images: int) -> int:
 
 
 @torch.inference_mode()
-def score_fields(network: nn.Module, loader: DataLoader, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+def score_fields(
+    network: nn.Module, loader: DataLoader, device: torch.device, preprocessing: Preprocessing
+) -> tuple[np.ndarray, np.ndarray]:
     """Binary logits (N,) and pooled features (N, D), float32, of every image of a loader, in its order."""
     logits: list[np.ndarray] = []
     features: list[np.ndarray] = []
     for images, _ in loader:
-        pooled, scores = over_crops(network, images.to(device))
+        pooled, scores = over_crops(network, normalised(images.to(device), preprocessing))
         logits.append(binary_logit(scores).float().cpu().numpy())
         features.append(pooled.float().cpu().numpy())
     return np.concatenate(logits), np.concatenate(features)

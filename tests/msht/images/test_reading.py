@@ -347,3 +347,26 @@ def test_a_plain_photograph_has_the_same_pixels_with_and_without_its_record(tmp_
     assert plain_pixels(path.read_bytes(), path) is None
     with pytest.raises(UnreadableImage, match="known format"):
         plain_pixels(b"no picture", path)
+
+
+def test_a_header_that_is_known_does_not_vouch_for_what_follows_it(tmp_path: Path) -> None:
+    path = tmp_path / "field.jpg"
+    Image.fromarray(scene()).save(path)
+    whole = path.read_bytes()
+    assert plain_pixels(whole, path) is not None
+    assert plain_pixels(whole[:-200], path) is None
+    with pytest.raises(UnreadableImage, match="damaged"):
+        decode_image(whole[:-200], path)
+    with pytest.raises(UnreadableImage, match=r"its name ends in '\.png'"):
+        plain_pixels(whole, path.with_suffix(".png"))
+
+
+def test_a_preview_inside_a_photograph_is_not_taken_for_a_pass_over_it(tmp_path: Path) -> None:
+    preview = io.BytesIO()
+    Image.fromarray(scene()).resize((20, 15)).save(preview, format="JPEG")
+    path = tmp_path / "field.jpg"
+    Image.fromarray(scene()).save(path)
+    plain = path.read_bytes()
+    kept = b"preview\0" + preview.getvalue()
+    with_preview = plain[:2] + b"\xff\xeb" + (len(kept) + 2).to_bytes(2, "big") + kept + plain[2:]
+    np.testing.assert_array_equal(plain_pixels(with_preview, path), decode_image(plain, path).pixels)

@@ -13,6 +13,7 @@ from msht.cohort.dataset import EpochSampler, EvaluationFields, FieldStore, Trai
 from msht.cohort.manifest import Manifest
 from msht.errors import InvalidInput
 from msht.images.augmentation import Augmenter
+from msht.images.preprocessing import normalised
 from msht.network.factory import create_network
 from msht.training.loaders import labels_of
 from msht.training.recipe import Recipe, recipe_from
@@ -93,7 +94,9 @@ def test_training_is_that_of_a_plain_pytorch_loop(fields: Manifest) -> None:
         for start in range(0, 20, 8):
             batch = [data[key] for key in order[start : start + 8]]
             truth = torch.tensor([label for _, label in batch])
-            loss = nn.functional.cross_entropy(network(torch.stack([image for image, _ in batch])), truth)
+            loss = nn.functional.cross_entropy(
+                network(normalised(torch.stack([image for image, _ in batch]), chosen.preprocessing)), truth
+            )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -102,7 +105,8 @@ def test_training_is_that_of_a_plain_pytorch_loop(fields: Manifest) -> None:
         schedule.step()
     held_out = EvaluationFields(store, images[20:], labels[20:])
     with torch.inference_mode():
-        logits = network.eval()(torch.stack([held_out[index][0] for index in range(len(held_out))]))
+        views = torch.stack([held_out[index][0] for index in range(len(held_out))])
+        logits = network.eval()(normalised(views, chosen.preprocessing))
 
     assert result.history["learning_rate"].tolist() == pytest.approx(rates, rel=1e-6)
     assert result.history["train_loss"].tolist() == pytest.approx(losses, rel=1e-4)
