@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,9 +14,7 @@ from msht.decision import (
     reference_by_case,
     reference_in_words,
 )
-from msht.decision_fit import fit_decision
 from msht.images.quality import QualityGate
-from msht.training.recipe import Decision as Settings
 
 
 def decision_with(threshold: float = 0.5, quantile: float = 0.9, **changes: float) -> Decision:
@@ -35,23 +31,6 @@ def decision_with(threshold: float = 0.5, quantile: float = 0.9, **changes: floa
         "quality": QualityGate(),
     }
     return Decision(**{**values, **changes})
-
-
-def fields_of(cases: int = 40, per_case: int = 3, seed: int = 0) -> pd.DataFrame:
-    """Out-of-fold fields whose log-odds follow the label of their case, with noise."""
-    generator = np.random.default_rng(seed)
-    rows = []
-    for case in range(cases):
-        positive = case % 2 == 1
-        for _ in range(per_case):
-            rows.append(
-                {
-                    "case": f"C{case:02d}",
-                    "label": "positive" if positive else "negative",
-                    "calibrated_logit": generator.normal(1.5 if positive else -1.5, 1.5),
-                }
-            )
-    return pd.DataFrame(rows)
 
 
 def test_a_case_is_positive_when_any_field_is_unless_the_cohort_says_otherwise() -> None:
@@ -206,14 +185,6 @@ def test_a_decision_of_the_first_version_still_reads_and_answers_the_same() -> N
     answer = decide_case(decision, np.array([1.0, 3.0]))
     assert answer.probability == pytest.approx(expit(1.25 * 2.0 - 0.5))
     assert answer.call == "positive"
-
-
-def test_a_decision_survives_json_to_the_last_bit() -> None:
-    decision, _ = fit_decision(fields_of(), Settings(), QualityGate())
-    assert Decision.model_validate_json(decision.model_dump_json()) == decision
-    assert Decision.model_validate(json.loads(json.dumps(decision.model_dump(mode="json")))) == decision
-    with pytest.raises(ValidationError, match="Extra inputs"):
-        Decision.model_validate({**decision.model_dump(), "treshold": 0.5})
 
 
 def test_a_cohort_s_own_case_labels_are_the_reference_and_the_words_say_so() -> None:

@@ -1,13 +1,16 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy.special import expit
 
 from msht.calibration.platt import fit_platt
 from msht.calibration.temperature import fit_temperature
-from msht.decision import case_probability, decide_case
+from msht.decision import Decision, case_probability, decide_case
 from msht.decision_fit import cross_fitted_curves, fit_calibrators, fit_decision
 from msht.errors import InvalidInput
 from msht.images.quality import QualityGate
@@ -160,11 +163,6 @@ def test_few_cases_rule_nothing_out() -> None:
     assert answer.call == "indeterminate"
 
 
-def test_a_decision_survives_json_to_the_last_bit() -> None:
-    decision, _ = fit_decision(fields_of(), Settings(deferral_error=0.01), QualityGate())
-    assert type(decision).model_validate_json(decision.model_dump_json()) == decision
-
-
 def test_scores_that_point_the_wrong_way_turn_no_call_around_and_are_said_in_every_report() -> None:
     frame = fields_of()
     frame["calibrated_logit"] = -frame["calibrated_logit"]
@@ -245,3 +243,11 @@ def test_referral_for_an_error_is_what_the_out_of_fold_cases_need() -> None:
     assert wrong[kept].mean() <= 0.02
     assert wrong.mean() > 0.02
     assert f"{kept.sum()} of 200" in decision.refer_rule
+
+
+def test_a_decision_survives_json_to_the_last_bit() -> None:
+    decision, _ = fit_decision(fields_of(), Settings(deferral_error=0.01), QualityGate())
+    assert Decision.model_validate_json(decision.model_dump_json()) == decision
+    assert Decision.model_validate(json.loads(json.dumps(decision.model_dump(mode="json")))) == decision
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Decision.model_validate({**decision.model_dump(), "treshold": 0.5})
