@@ -171,7 +171,8 @@ def _rows_of(table: Path, slide: str) -> pd.DataFrame:
         if "slide" not in file.schema_arrow.names:
             return pd.DataFrame(columns=["slide"])
         kept = [batch.filter(pc.equal(batch.column("slide"), slide)) for batch in file.iter_batches()]
-        return pa.Table.from_batches(kept, schema=file.schema_arrow).to_pandas()
+        frame: pd.DataFrame = pa.Table.from_batches(kept, schema=file.schema_arrow).to_pandas()
+    return frame
 
 
 def _write_maps(folder: Path, name: str, scored: pd.DataFrame, lost: pd.DataFrame, run: dict[str, Any]) -> list[str]:

@@ -14,11 +14,11 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.figure import Figure
 
 from msht.explanation.overlay import colours
 from reports.case_maps_view import scale_bar
-from reports.figures import INK, QUIET, sized, style
+from reports.figures import INK, QUIET, style
 from reports.fonts import settable_characters
 
 Pixels = npt.NDArray[np.uint8]
@@ -34,9 +34,15 @@ DPI = 200
 OPACITY = 0.72
 """Of the probability's colour over the grey picture: cells stay visible below."""
 
+MARGIN, TITLE, GAP, LEGEND = 4.0, 21.0, 8.0, 31.0
+"""Of the figure, in mm: at the sides, above the first picture, between two above each other, below them."""
+
+GLASS, DARK = 240, 20
+"""Grey levels of bare glass in the legend, and of the patterns."""
+
 CAVEAT = (
-    "Decision support, not a diagnosis. Each square is one tile's calibrated probability, the mean where tiles "
-    "overlap; it says nothing about single cells within the tile."
+    "Each square is the calibrated probability of one tile, the mean where tiles overlap; it says nothing about "
+    "single cells within the tile."
 )
 
 
@@ -128,40 +134,57 @@ def tile_place(slide: SlideMap, tile: MapTile) -> tuple[slice, slice]:
 
 
 def draw_slide_map(slide: SlideMap) -> bytes:
-    """Draw the slide beside its heat map, with the legend and a scale bar.
+    """Draw the slide beside its heat map (above it, where it is wide), with a legend and a scale bar.
 
     Returns:
         A PNG; equal input gives equal bytes.
     """
-    coverage = cover(slide)
     height, width = slide.foreground.shape
     side_by_side = width <= 1.4 * height
+    across = (WIDEST - 3 * MARGIN) / 2 if side_by_side else WIDEST - 2 * MARGIN
+    most = HIGHEST if side_by_side else HIGHEST / 2
+    across, down = (
+        (across, across * height / width) if across * height / width <= most else (most * width / height, most)
+    )
+    below = TITLE + down if side_by_side else TITLE + 2 * down + GAP
     with mpl.rc_context(style()):
-        room = WIDEST / 2 if side_by_side else WIDEST
-        rows = 1 if side_by_side else 2
-        tall = min(room * height / width, HIGHEST / rows)
-        figure = sized(WIDEST, rows * (tall + 7.0) + 46.0)
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03)  # type: ignore[union-attr]
-        upper, legend = figure.subfigures(2, 1, height_ratios=(rows * (tall + 7.0) + 16.0, 30.0))
-        panels = upper.subplots(1, 2) if side_by_side else upper.subplots(2, 1)
-        for axes, picture, words in zip(
-            panels,
-            (slide.picture, paint(slide, coverage)),
-            ("As scanned", "Probability of positive, by tile"),
-            strict=True,
+        figure = Figure(figsize=(WIDEST / 25.4, (below + LEGEND) / 25.4))
+        place = _Page(figure, WIDEST, below + LEGEND)
+        figure.text(MARGIN / WIDEST, place.up(4.0), _title(slide), fontsize=9, color=INK, va="top", linespacing=1.35)
+        second = (2 * MARGIN + across, TITLE) if side_by_side else (MARGIN, TITLE + down + GAP)
+        for (left, top), picture, words in (
+            ((MARGIN, TITLE), slide.picture, "As scanned"),
+            (second, paint(slide, cover(slide)), "Probability of positive, by tile"),
         ):
-            axes.imshow(picture, interpolation="antialiased")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.set_title(words, loc="left", fontsize=8, color=QUIET)
+            axes = place.axes(left, top, across, down)
+            axes.imshow(picture, interpolation="antialiased", aspect="auto")
+            axes.set_title(words, loc="left", fontsize=8, color=QUIET, pad=3)
             for spine in axes.spines.values():
                 spine.set_visible(True)
-            _draw_bar(axes, slide)
-        upper.suptitle(_title(slide), x=0.01, ha="left", fontsize=9, color=INK)
-        _draw_legend(legend, slide)
+        _draw_bar(place, slide, below + 2.0, across)
+        _draw_legend(place, below + 11.0)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
     return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A figure measured in mm from its upper left corner."""
+
+    figure: Figure
+    width: float
+    height: float
+
+    def up(self, top: float) -> float:
+        return 1 - top / self.height
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        box = (left / self.width, self.up(top + height), width / self.width, height / self.height)
+        axes = self.figure.add_axes(box)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return axes
 
 
 def paint(slide: SlideMap, coverage: Coverage) -> Pixels:
@@ -172,9 +195,11 @@ def paint(slide: SlideMap, coverage: Coverage) -> Pixels:
     colour = colours(coverage.probability[scored]).astype(np.float32)
     painted[scored] = (1 - OPACITY) * painted[scored] + OPACITY * colour
     step = pattern_step(slide.foreground.shape)
-    painted[coverage.not_evaluable & crossed(slide.foreground.shape, step)] = 20.0
-    painted[coverage.unscored & dotted(slide.foreground.shape, step)] = 20.0
-    painted[coverage.unscored & dotted(slide.foreground.shape, step, shifted=True)] = 255.0
+    patterned = coverage.not_evaluable | coverage.unscored
+    painted[patterned] = 0.4 * painted[patterned] + 0.6 * 255  # dark tissue would hide the pattern
+    painted[coverage.not_evaluable & crossed(slide.foreground.shape, step)] = DARK
+    painted[coverage.unscored & dotted(slide.foreground.shape, step)] = DARK
+    painted[coverage.unscored & dotted(slide.foreground.shape, step, shifted=True)] = 255
     return np.rint(painted).astype(np.uint8)
 
 
@@ -201,11 +226,9 @@ def dotted(shape: tuple[int, ...], step: int, *, shifted: bool = False) -> Mask:
 
 def _title(slide: SlideMap) -> str:
     scored = sum(tile.probability is not None for tile in slide.tiles)
-    left_out = len(slide.tiles) - scored
-    return (
-        f"{printable(slide.name, 90)}\n"
-        f"Bundle {printable(slide.bundle, 40)}; {slide.threshold}; {scored:,} tiles scored, {left_out:,} not evaluable"
-    )
+    counts = f"{scored:,} tiles scored, {len(slide.tiles) - scored:,} not evaluable"
+    facts = f"Bundle {printable(slide.bundle, 40)}; {slide.threshold}; {counts}"
+    return f"{printable(slide.name, 90)}\n{facts}\nDecision support, not a diagnosis"
 
 
 def printable(text: str, most: int) -> str:
@@ -216,49 +239,37 @@ def printable(text: str, most: int) -> str:
     return set_.replace("$", r"\$")
 
 
-def _draw_bar(axes: Axes, slide: SlideMap) -> None:
-    height, width = slide.foreground.shape
-    if slide.microns_per_pixel is None:
-        return
-    bar = scale_bar(max(1, round(width * slide.pixels_per_pixel)), slide.microns_per_pixel)
+def _draw_bar(place: _Page, slide: SlideMap, top: float, across: float) -> None:
+    """The scale of both pictures, below them, where it hides nothing."""
+    spanned = max(1, round(slide.foreground.shape[1] * slide.pixels_per_pixel))
+    bar = scale_bar(spanned, slide.microns_per_pixel)
     if bar is None:
         return
-    length, margin = bar["share"] * width, 0.02 * max(width, height)
-    thick = 0.008 * max(width, height)
-    box = Rectangle(
-        (margin, height - 4.5 * margin), length + 2 * margin, 3.5 * margin, facecolor="white", alpha=0.85, linewidth=0
-    )
-    axes.add_patch(box)
-    axes.add_patch(Rectangle((2 * margin, height - 1.5 * margin - thick), length, thick, color=INK, linewidth=0))
-    axes.text(
-        2 * margin + length / 2, height - 1.7 * margin - thick, bar["label"], ha="center", va="bottom", fontsize=7
-    )
+    axes = place.axes(MARGIN, top, bar["share"] * across, 1.2)
+    axes.set_facecolor(INK)
+    axes.annotate(
+        bar["label"], (1, 0.5), xycoords="axes fraction", xytext=(4, 0), textcoords="offset points",
+        va="center", fontsize=7.5,
+    )  # fmt: skip
 
 
-def _draw_legend(figure: mpl.figure.SubFigure, slide: SlideMap) -> None:
-    scale = figure.add_axes((0.03, 0.72, 0.40, 0.10))
-    scale.imshow(colours(np.linspace(0, 1, 256))[None], aspect="auto", extent=(0, 1, 0, 1))
-    scale.set_yticks([])
-    scale.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    scale.set_title("Calibrated probability of positive", loc="left", fontsize=7.5)
-    white = np.full((40, 80, 3), 235, dtype=np.uint8)
-    for place, (words, painted) in enumerate(
-        (
-            ("tile not evaluable\nor not readable", _swatch(white, [(crossed, False)])),
-            ("stained, not scored", _swatch(white, [(dotted, False), (dotted, True)])),
-        )
+def _draw_legend(place: _Page, top: float) -> None:
+    scale = place.axes(MARGIN, top, 70.0, 4.0)
+    # As over bare glass, so that the bar's colours are those of the map.
+    bar = (1 - OPACITY) * GLASS + OPACITY * colours(np.linspace(0, 1, 256)).astype(float)
+    scale.imshow(np.rint(bar).astype(np.uint8)[None], aspect="auto", extent=(0, 1, 0, 1))
+    scale.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
+    scale.set_title("Calibrated probability of positive", loc="left", fontsize=7.5, pad=3)
+    ground = np.full((48, 120, 3), GLASS, dtype=np.uint8)
+    crosses, dots = ground.copy(), ground.copy()
+    crosses[crossed(ground.shape[:2], 16)] = DARK
+    dots[dotted(ground.shape[:2], 16)] = DARK
+    dots[dotted(ground.shape[:2], 16, shifted=True)] = 255
+    for left, picture, words in (
+        (88.0, crosses, "tile not evaluable\nor not readable"),
+        (134.0, dots, "stained,\nnot scored"),
     ):
-        swatch = figure.add_axes((0.50 + 0.26 * place, 0.62, 0.06, 0.26))
-        swatch.imshow(painted, aspect="auto")
-        swatch.set_xticks([])
-        swatch.set_yticks([])
+        swatch = place.axes(left, top - 1.0, 12.0, 5.0)
+        swatch.imshow(picture, aspect="auto")
         swatch.text(1.12, 0.5, words, transform=swatch.transAxes, va="center", fontsize=7.5)
-    figure.text(0.03, 0.12, CAVEAT, fontsize=7.5, color=INK, ha="left", va="center", wrap=True)
-
-
-def _swatch(ground: Pixels, patterns: Sequence[tuple[object, bool]]) -> Pixels:
-    painted = ground.copy()
-    for pattern, shifted in patterns:
-        mask = dotted(ground.shape[:2], 12, shifted=shifted) if pattern is dotted else crossed(ground.shape[:2], 12)
-        painted[mask] = 255 if shifted else 20
-    return painted
+    place.figure.text(MARGIN / place.width, place.up(top + 13.0), CAVEAT, fontsize=7.5, color=INK, va="top")
