@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from msht.bundle import Bundle, read_bundle
+from msht.bundle import Bundle
 from msht.errors import InvalidInput
 from msht.explanation.overlay import overlay
 from msht.files import atomic_path, read_json, write_json
-from msht.images.reading import read_image
 from pipelines.explain_crops import crops_key, field_with_crop, shown_crop
 from pipelines.explain_maps import METHOD, METHODS_IN_WORDS, case_scale, mean_maps, unknown_method
+from pipelines.fields import read_scored
 from pipelines.inputs import file_name_for
 from pipelines.progress import Progress, Silent, stage
 from pipelines.score_parts import KIND
@@ -26,6 +26,8 @@ from pipelines.score_parts import KIND
 __all__ = ["METHOD", "METHODS_IN_WORDS", "Maps", "case_scale", "explain_case", "explain_cases", "mean_maps"]
 
 SHOWN = 4
+TILES_SHOWN = 20
+"""Of a case of whole slides, whose tiles are many."""
 PICTURE_EDGE = 480
 """Edge in px of the stored pictures: sharp at the size a page shows them."""
 
@@ -42,19 +44,21 @@ class Maps:
 
 
 def deciding_fields(fields: pd.DataFrame, call: str) -> pd.DataFrame:
-    """The evaluable fields that weighed most in the call, most weighty first, up to `SHOWN`.
+    """The evaluable fields that weighed most in the call, most weighty first, up to `SHOWN`, of slides `TILES_SHOWN`.
 
     For a positive call those with the highest log-odds, for a negative one the lowest; else the highest and the lowest
     in turn, since what speaks for either side is what a reader of an indeterminate case must weigh.
     """
     good = fields[fields["evaluable"]]
     falling = good["logit"].sort_values(ascending=False, kind="stable").index
+    of_slides = "slide" in good and bool((good["slide"].notna() & (good["slide"] != "")).any())
+    most = TILES_SHOWN if of_slides else SHOWN
     if call == "positive":
-        return good.loc[falling[:SHOWN]]
+        return good.loc[falling[:most]]
     if call == "negative":
-        return good.loc[falling[::-1][:SHOWN]]
+        return good.loc[falling[::-1][:most]]
     in_turn = [place for pair in zip(falling, falling[::-1], strict=True) for place in pair][: len(falling)]
-    return good.loc[list(dict.fromkeys(in_turn))[:SHOWN]]
+    return good.loc[list(dict.fromkeys(in_turn))[:most]]
 
 
 def explain_case(
@@ -68,6 +72,7 @@ def explain_case(
     layer: str | None = None,
     device: str = "cpu",
     networks: Any = None,
+    folds: Sequence[int] = (),
 ) -> Maps:
     """Make the maps of a case, or give those that are there already and still fit.
 
@@ -84,6 +89,7 @@ def explain_case(
         layer: public name of the layer; None: that of the maps that are there, else the bundle's.
         device: where the networks run.
         networks: an ensemble loaded before, for many cases; None: loaded here if needed.
+        folds: numbers of the networks that scored, where they were but some of the bundle's; empty: all.
 
     Raises:
         InvalidInput: if an image changed since it was scored.
@@ -97,6 +103,7 @@ def explain_case(
         "images": list(chosen["sha256"]),
         "names": list(chosen["image"]),
         **crops_key(bundle.description.preprocessing),
+        **({"folds": list(folds)} if folds else {}),
     }
     described = folder / "maps.json"
     if described.is_file():
@@ -108,12 +115,10 @@ def explain_case(
     method = method or str(kept_choice.get("method", METHOD))
     if chosen.empty:
         return Maps(folder, "", METHODS_IN_WORDS[method], 1.0, [])
-    ensemble = networks or bundle.ensemble(device)
+    ensemble = networks or bundle.ensemble(device, folds=list(folds) or None)
     shown, pictures, fields_with_crop = [], [], []
     for row in chosen.itertuples():
-        image = read_image(Path(str(row.path)))
-        if image.record.sha256 != row.sha256:
-            raise InvalidInput(f"{row.path} changed since it was scored.", "Score it again.")
+        image = read_scored(row._asdict())
         side = call if call in ("positive", "negative") else row.call
         crop = shown_crop(ensemble, image.pixels, positive=str(side) == "positive")
         shown.append(crop)
@@ -149,6 +154,7 @@ def explain_case(
                 "shown": crop.row(),
                 "field": None if whole is None else f"{index}-field.jpg",
                 "probability": float(field["probability"]),
+                "peak": float(heat.max()),
             }
         )
     write_json(
@@ -225,16 +231,17 @@ def explain_cases(
     from pipelines.ensemble import choose_device
 
     progress = progress or Silent()
-    bundle = read_bundle(bundle_path)
-    images, table, _, record = cases_of_scores(scores)
-    require_same_bundle(bundle, bundle_path, record, scores)
+    from pipelines.report_case_scoring import read_scoring
+
+    scoring = read_scoring(bundle_path, scores)
+    bundle, table, folds = scoring.bundle, scoring.cases, scoring.facts.folds
     names = cases or [str(case) for case in table["case"]]
     wanted = [row for case in names if (row := require_case(table, case, scores))["call"] != "not evaluable"]
-    ensemble = bundle.ensemble(choose_device(device)) if wanted else None
+    ensemble = bundle.ensemble(choose_device(device), folds=list(folds) or None) if wanted else None
     made = []
     with stage(progress, "Explaining", len(wanted)) as steps:
         for row in wanted:
-            fields = images[images["case"] == row["case"]]
+            fields = scoring.fields_of(str(row["case"]))
             made.append(
                 explain_case(
                     bundle,
@@ -246,6 +253,7 @@ def explain_cases(
                     layer=layer,
                     device=device,
                     networks=ensemble,
+                    folds=folds,
                 )
             )
             steps.advance()

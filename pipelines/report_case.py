@@ -7,45 +7,41 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from msht import __version__
-from msht.bundle import Bundle
 from msht.decision import Decision, override_threshold
 from msht.errors import InvalidInput
-from msht.explanation.overlay import colours
-from pipelines.explain import Maps, explain_case, require_case
+from pipelines.explain import SHOWN, Maps, explain_case, require_case
 from pipelines.report_case_interval import CONFIDENCE, case_interval
+from pipelines.report_case_parts import (
+    deciding_parts,
+    field_rows,
+    heat_map_part,
+    name_in_print,
+    performance_part,
+    slide_parts,
+)
 from pipelines.report_case_pictures import rejected_pictures
 from pipelines.report_case_scoring import Scoring, read_scoring
-from pipelines.words import cohort_in_words, find_row, intervals_in_words
+from pipelines.words import cohort_in_words
 from reports.case import (
     MOST_ENTERED,
     CaseReport,
     CaseScore,
     Conformal,
-    FieldRow,
     OperatingPoint,
     write_case_report,
 )
-from reports.case_parts import DecidingField, HeatMap, RejectedPicture
-from reports.fonts import settable_characters
-from reports.parts import Counts, Estimate, Fact, ModelFacts, Performance, Weight
+from reports.case_parts import RejectedPicture
+from reports.parts import Fact, ModelFacts, Weight
 from reports.words import Language
 
-ORIENTATIONS = {
-    1: "none",
-    2: "mirrored",
-    3: "rotated 180",
-    4: "mirrored, rotated 180",
-    5: "mirrored, rotated 90",
-    6: "rotated 90",
-    7: "mirrored, rotated 270",
-    8: "rotated 270",
-}
 SURE = "The conformal set holds this call alone, and most fields look like the development cohort."
 """Why a case is not referred."""
+
+MOST_LISTED = 1000
+"""Photographs that a report lists; of more it shows the weightiest, and how all are spread."""
 
 
 def report_case(
@@ -113,7 +109,16 @@ def prepare_case_report(
     fields = scoring.fields_of(case)
     maps = None
     if row["call"] != "not evaluable":
-        maps = explain_case(scoring.bundle, scoring.folder, fields, case, row["call"], device=device, networks=networks)
+        maps = explain_case(
+            scoring.bundle,
+            scoring.folder,
+            fields,
+            case,
+            row["call"],
+            device=device,
+            networks=networks,
+            folds=scoring.facts.folds,
+        )
     return build_case_report(
         scoring,
         row,
@@ -147,6 +152,10 @@ def build_case_report(
     not_evaluable = row["call"] == "not evaluable"
     novel, evaluable = int(row["out_of_distribution_fields"]), int(row["evaluable_fields"])
     reasons = tuple(filter(None, [str(row["reasons"])]))
+    of_slides = "slide" in fields and bool((fields["slide"].notna() & (fields["slide"] != "")).any())
+    if of_slides and microns_per_pixel is None:
+        microns_per_pixel = scoring.tile_microns_per_pixel
+    deciding = deciding_parts(maps, microns_per_pixel, decision.field_point.threshold, language)
     return CaseReport(
         report_id=f"{bundle.short_digest[:6]}-{created:%Y%m%d-%H%M%S}-{_code(case)}",
         case_id=case,
@@ -154,7 +163,7 @@ def build_case_report(
         call=row["call"],
         not_evaluable_because=(" ".join(reasons) or "not evaluable") if not_evaluable else None,
         positive_means=cohort["positive_means"],
-        score=None if not_evaluable else _score(bundle, decision, fields, row),
+        score=None if not_evaluable else _score(scoring, decision, fields, row),
         operating_point=OperatingPoint(
             threshold=row["threshold"],
             rule=point.rule,
@@ -169,11 +178,15 @@ def build_case_report(
         out_of_distribution=bool(evaluable and novel / evaluable > 0.5),
         field_threshold=decision.field_point.threshold,
         case_rule=decision.case_rule_in_words,
-        fields=_field_rows(fields, scoring.refused_of(case), language),
-        deciding=_deciding(maps, microns_per_pixel, language),
+        fields=field_rows(fields, scoring.refused_of(case), language),
+        deciding=deciding[:SHOWN],
+        tiles=deciding if of_slides else (),
+        slides=slide_parts(scoring.folder, fields, language) if of_slides else (),
+        listed_in="images.csv" if of_slides or len(fields) > MOST_LISTED else None,
         rejected_pictures=_pictures(scoring.folder, case, fields, language) if not_evaluable else (),
-        heat_map=_heat_map(maps, bundle.description.explanation),
+        heat_map=heat_map_part(maps, description.explanation, description.preprocessing.size),
         performance=tuple(performance_part(description.performance, cohort, level) for level in ("case", "field")),
+        scoring=scoring.facts,
         entered=tuple(Fact(name=name, value=value) for name, value in entered),
         model=ModelFacts(
             name=description.name,
@@ -191,8 +204,8 @@ def build_case_report(
     )
 
 
-def _score(bundle: Bundle, decision: Decision, fields: pd.DataFrame, row: dict[str, Any]) -> CaseScore:
-    interval = case_interval(bundle, decision, fields, float(row["probability"]))
+def _score(scoring: Scoring, decision: Decision, fields: pd.DataFrame, row: dict[str, Any]) -> CaseScore:
+    interval = case_interval(scoring.bundle, decision, fields, float(row["probability"]), folds=scoring.facts.folds)
     return CaseScore(
         probability=row["probability"],
         logit=row["logit"],
@@ -221,126 +234,11 @@ def _unsure(decision: Decision) -> tuple[float, float] | None:
     return (threshold * (1 - share), threshold + (1 - threshold) * share)
 
 
-def _deciding(maps: Maps | None, microns_per_pixel: float | None, language: Language) -> tuple[DecidingField, ...]:
-    if maps is None:
-        return ()
-    return tuple(
-        DecidingField(
-            name=name_in_print(field["image"], language),
-            crop=maps.folder / field["crop"],
-            overlay=maps.folder / field["overlay"],
-            probability=field["probability"],
-            crop_width=field["crop_width"],
-            shown=_shown(field),
-            whole=maps.folder / field["field"] if field.get("field") else None,
-            microns_per_pixel=microns_per_pixel,
-        )
-        for field in maps.fields
-    )
-
-
-def _shown(field: dict[str, Any]) -> tuple[int, int] | None:
-    """Which crop of how many; None where there is but one (older maps say nothing of it)."""
-    shown = field.get("shown") or {"number": 1, "of": 1}
-    return (shown["number"], shown["of"]) if shown["of"] > 1 else None
-
-
-def _heat_map(maps: Maps | None, checked: dict[str, Any]) -> HeatMap | None:
-    if maps is None or not maps.fields:
-        return None
-    # The bundle's checks are about its own method and layer; maps made otherwise were not checked.
-    same = maps.layer == checked.get("layer_in_words") and maps.method.startswith(checked.get("method_in_words", "-"))
-    stops = colours(np.linspace(0, 1, 9))
-    return HeatMap(
-        method=maps.method,
-        layer=maps.layer,
-        high=maps.scale,
-        colours=tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in stops),
-        faithfulness=checked["sentence"] if same and checked.get("scores") else None,
-    )
-
-
 def _pictures(scores: Path, case: str, fields: pd.DataFrame, language: Language) -> tuple[RejectedPicture, ...]:
     return tuple(
         RejectedPicture(name=name_in_print(name, language), picture=path)
         for name, path in rejected_pictures(scores, case, fields)
     )
-
-
-def _field_rows(fields: pd.DataFrame, refused: pd.DataFrame, language: Language) -> tuple[FieldRow, ...]:
-    rows = [
-        FieldRow(
-            name=name_in_print(str(field["image"]), language),
-            sha256=str(field["sha256"]),
-            width=int(field["width"]),
-            height=int(field["height"]),
-            orientation=ORIENTATIONS.get(int(field["orientation"]), "none"),
-            quality=tuple(filter(None, map(_flag, str(field["not_evaluable_because"]).split("; ")))),
-            evaluable=bool(field["evaluable"]),
-            rejected_because=None if field["evaluable"] else str(field["not_evaluable_because"]),
-            logit=float(field["raw_logit"]),
-            probability=float(field["probability"]),
-            spread=float(field["spread"]),
-            out_of_distribution=bool(field["out_of_distribution"]),
-            call=field["call"] if field["evaluable"] else None,
-        )
-        for field in fields.to_dict("records")
-    ]
-    rows += [
-        FieldRow(
-            name=name_in_print(str(image["image"]), language),
-            sha256="",
-            evaluable=False,
-            rejected_because="could not be read whole",
-        )
-        for image in refused.to_dict("records")
-    ]
-    return tuple(rows)
-
-
-def name_in_print(name: str, language: Language = "en") -> str:
-    """A file name as the fonts can set it; what they cannot is shown by its code point, since no one can retype it."""
-    settable = settable_characters(language)
-    return "".join(c if ord(c) in settable and c.isprintable() else f"<{ord(c):04X}>" for c in name)
-
-
-def _flag(reason: str) -> str:
-    """The words of a quality reason without its figures, which are in the table of images."""
-    return reason.partition(" (")[0].partition(":")[0]
-
-
-def performance_part(rows: list[dict[str, Any]], cohort: dict[str, Any], level: Any) -> Performance:
-    """The test figures of a level as a report prints them."""
-    row = find_row([r for r in rows if r["role"] == "test"], level)
-    counts = row["counts"]
-    return Performance(
-        level=level,
-        cohort=f"test role of {cohort['title']} ({cohort['test_rule']})",
-        role="test",
-        counts=counts_part(counts),
-        sensitivity=estimate_part(row, "sensitivity"),
-        specificity=estimate_part(row, "specificity"),
-        ppv=estimate_part(row, "ppv"),
-        npv=estimate_part(row, "npv"),
-        patients=row["n_groups"] if row["unit"] == "patients" else None,
-        interval_method=intervals_in_words(row).replace("; AUROC: DeLong", ""),
-    )
-
-
-def counts_part(counts: dict[str, int]) -> Counts:
-    """The 2 x 2 table of a summary as a report prints it."""
-    return Counts(
-        tp=counts["true_positives"],
-        fp=counts["false_positives"],
-        fn=counts["false_negatives"],
-        tn=counts["true_negatives"],
-    )
-
-
-def estimate_part(row: dict[str, Any], measure: str) -> Estimate:
-    """A figure of a summary as a report prints it."""
-    estimate = row["estimates"][measure]
-    return Estimate(value=estimate["value"], low=estimate["low"], high=estimate["high"])
 
 
 def _code(case: str) -> str:

@@ -16,12 +16,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from msht.bundle import Bundle
 from msht.errors import InvalidInput, MissingResource
 from msht.files import cannot_write, sha256_of, sha256_of_text, write_text
 from pipelines.inputs import file_name_for
 from pipelines.progress import Interrupted, Progress, Silent, stage
-from pipelines.report_case import name_in_print, prepare_case_report
+from pipelines.report_case import prepare_case_report
+from pipelines.report_case_parts import name_in_print
 from pipelines.report_case_scoring import Scoring, read_scoring
 from reports.case import CaseReport, write_case_report
 from reports.case_index import CaseIndex, IndexRow, write_case_index
@@ -52,14 +52,14 @@ class CasesResult:
 class _LazyNetworks:
     """The ensemble of a bundle, loaded when a map must be made and not before."""
 
-    def __init__(self, bundle: Bundle, device: str) -> None:
-        self._bundle, self._device = bundle, device
+    def __init__(self, scoring: Scoring, device: str) -> None:
+        self._bundle, self._folds, self._device = scoring.bundle, scoring.facts.folds, device
 
     @cached_property
     def _loaded(self) -> Any:
         from pipelines.ensemble import choose_device
 
-        return self._bundle.ensemble(choose_device(self._device))
+        return self._bundle.ensemble(choose_device(self._device), folds=list(self._folds) or None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loaded, name)
@@ -104,7 +104,7 @@ def report_cases(
     scoring = read_scoring(bundle_path, scores)
     run = _Run(scoring, out, created or datetime.now(UTC).astimezone(), language)
     by_case = dict(entered_by_case or {})
-    networks = _LazyNetworks(scoring.bundle, device)
+    networks = _LazyNetworks(scoring, device)
     cases = list(run.names)
     try:
         with _pool(workers, run.waiting()) as pool, stage(progress, "Writing case reports", len(cases)) as steps:

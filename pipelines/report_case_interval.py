@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -38,7 +39,9 @@ class CaseInterval:
     drawn_again: DrawnAgain
 
 
-def case_interval(bundle: Bundle, decision: Decision, fields: pd.DataFrame, probability: float) -> CaseInterval | None:
+def case_interval(
+    bundle: Bundle, decision: Decision, fields: pd.DataFrame, probability: float, *, folds: Sequence[int] = ()
+) -> CaseInterval | None:
     """The middle 95 % of the case's answers when its evaluable fields and the networks are drawn again.
 
     Fields and networks are resampled with replacement, independently of each other (a two-way, or pigeonhole,
@@ -51,6 +54,7 @@ def case_interval(bundle: Bundle, decision: Decision, fields: pd.DataFrame, prob
         decision: with the case rule and the case curve.
         fields: rows of the case in `images.parquet`.
         probability: of the case; always inside the interval.
+        folds: numbers of the networks that answered, where they were but some; empty: all.
 
     Returns:
         None for one field and one network.
@@ -59,7 +63,7 @@ def case_interval(bundle: Bundle, decision: Decision, fields: pd.DataFrame, prob
     """
     good = fields[fields["evaluable"]]
     answers = np.clip(good["probability"].to_numpy(dtype=float)[None, :], SMALLEST, 1 - SMALLEST)
-    by_network = _by_network(bundle, good)
+    by_network = _by_network(bundle, good, folds)
     # Scored by other means than the plain mean of these networks: then only fields can be drawn again.
     if by_network is not None and np.allclose(by_network.mean(axis=0), answers[0], atol=CLOSE):
         answers = by_network
@@ -82,10 +86,12 @@ def case_interval(bundle: Bundle, decision: Decision, fields: pd.DataFrame, prob
     return CaseInterval(min(float(low), probability), max(float(high), probability), drawn)
 
 
-def _by_network(bundle: Bundle, good: pd.DataFrame) -> np.ndarray | None:
+def _by_network(bundle: Bundle, good: pd.DataFrame, folds: Sequence[int]) -> np.ndarray | None:
     """Calibrated probability of each network about each field, shape (F, N); None where the scores lack one."""
     rows = []
     for fold in bundle.description.folds:
+        if folds and fold.number not in folds:
+            continue
         column = f"logit_fold_{fold.number}"
         if column not in good or good[column].isna().any():
             return None

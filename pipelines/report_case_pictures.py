@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from msht.errors import InvalidInput
-from msht.images.reading import read_image
 from pipelines.explain import write_picture
+from pipelines.fields import read_scored
 from pipelines.inputs import file_name_for
 
 MOST = 4
@@ -28,18 +27,17 @@ def rejected_pictures(scores: Path, case: str, fields: pd.DataFrame) -> list[tup
     """
     folder = scores / "maps" / file_name_for(case)
     shown = []
-    for row in fields[~fields["evaluable"].astype(bool)].head(MOST).itertuples() if len(fields) else ():
-        target = folder / f"rejected-{str(row.sha256)[:16]}.jpg"
-        source = Path(str(row.path))
+    refused = fields[~fields["evaluable"].astype(bool)].head(MOST) if len(fields) else fields
+    for row in refused.to_dict("records"):
+        target = folder / f"rejected-{str(row['sha256'])[:16]}.jpg"
+        source = Path(str(row["path"]))
         if not target.is_file():
             if not source.is_file():
                 continue
-            image = read_image(source)
-            if image.record.sha256 != row.sha256:
-                raise InvalidInput(f"{source} changed since it was scored.", "Score it again.")
+            image = read_scored({str(column): value for column, value in row.items()})
             factor = min(1.0, EDGE / max(image.pixels.shape[:2]))
             height, width = (max(1, round(edge * factor)) for edge in image.pixels.shape[:2])
             small = cv2.resize(image.pixels, (width, height), interpolation=cv2.INTER_AREA)
             write_picture(target, np.asarray(small, dtype=np.uint8))
-        shown.append((str(row.image), target))
+        shown.append((str(row["image"]), target))
     return shown

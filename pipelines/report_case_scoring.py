@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 
 from msht.bundle import Bundle, read_bundle
 from pipelines.explain import cases_of_scores, require_same_bundle
+from reports.case_facts import ScoringFacts
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,28 @@ class Scoring:
     cases: pd.DataFrame
     rejected: pd.DataFrame
     record: dict[str, Any]
+
+    @cached_property
+    def facts(self) -> ScoringFacts:
+        """How the fields were scored, as far as the record says it; older records say less."""
+        said = {**(self.record.get("settings") or {}), **self.record}
+        numbers = tuple(fold.number for fold in self.bundle.description.folds)
+        folds = tuple(int(number) for number in said.get("folds") or ())
+        finished = datetime.fromisoformat(said["finished"]) if said.get("finished") else None
+        test_time = said.get("test_time")
+        return ScoringFacts(
+            finished=finished if finished is None or finished.tzinfo else finished.astimezone(),
+            folds=() if set(folds) == set(numbers) else folds,
+            test_time=test_time if test_time in ("flips", "dihedral") else None,
+            backend=said.get("backend"),
+        )
+
+    @property
+    def tile_microns_per_pixel(self) -> float | None:
+        """Size of a pixel of the tiles of slides, which are read at the scale of the fields."""
+        slides = self.record.get("slides") or (self.record.get("settings") or {}).get("slides") or {}
+        known = self.bundle.description.preprocessing.microns_per_pixel or slides.get("field_microns_per_pixel")
+        return None if known is None else float(known)
 
     @cached_property
     def _image_rows(self) -> dict[str, np.ndarray]:

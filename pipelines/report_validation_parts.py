@@ -12,7 +12,7 @@ from msht.statistics.decision import predictive_values
 from pipelines.evaluation_parts import PartFiles
 from pipelines.explain_crops import crop_in_words
 from pipelines.explanation_checks import find_check
-from pipelines.report_case import estimate_part
+from pipelines.report_case_parts import estimate_part
 from pipelines.run_folder import RunFolder
 from reports.parts import Estimate
 from reports.sections import NotAvailable

@@ -95,6 +95,10 @@ def without_patient(report: CaseReport) -> CaseReport:
                 for f in report.fields
             ),
             "deciding": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.deciding),
+            "tiles": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.tiles),
+            "rejected_pictures": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.rejected_pictures),
+            # A slide's picture carries its name.
+            "slides": (),
         }
     )
 

@@ -15,7 +15,7 @@ from msht.decision import Decision
 from msht.errors import InvalidInput
 from msht.statistics.decision import decision_curve, predictive_values, subgroup_table
 from msht.statistics.summary import MEASURES
-from pipelines.report_case import counts_part, estimate_part
+from pipelines.report_case_parts import counts_part, estimate_part
 from reports.parts import Estimate
 from reports.validation import (
     CalibrationResult,

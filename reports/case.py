@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, model_validator
 
 from msht.errors import InvalidInput
-from reports.case_parts import DecidingField, HeatMap, RejectedPicture
+from reports.case_facts import Call, CaseScore, Conformal, FieldRow, OperatingPoint, ScoringFacts
+from reports.case_parts import DecidingField, HeatMap, RejectedPicture, SlidePicture
+from reports.case_pictures import pictures_for_page
 from reports.case_view import view
 from reports.parts import Fact, ModelFacts, Moment, Part, Performance, Probability
-from reports.pictures import WHOLE_MM, picture_for_page
 from reports.typesetting import DoesNotFit, typeset, write_pdf
 from reports.wording import short_name
 from reports.words import Language, words_of
 
-Call = Literal["positive", "negative", "indeterminate", "not evaluable"]
-
-_PAGE_1 = ((58.0, 260), (38.0, 200), (35.0, 170), (32.0, 130), (28.0, 90), (20.0, 50))
+_PAGE_1 = ((58.0, 260), *((float(width), 5 * width) for width in (38, 36, 34, 32, 30, 28, 26, 24, 20, 16)), (14.0, 50))
 """(most millimetres across a crop, most characters of a free text), from roomy to tight."""
 
 _PAGE_2 = ((40, 260, 8), (40, 130, 6), (40, 90, 4), (20, 260, 8), (20, 130, 5), (20, 60, 3), (10, 50, 2))
@@ -27,108 +25,19 @@ _PAGE_2 = ((40, 260, 8), (40, 130, 6), (40, 90, 4), (20, 260, 8), (20, 130, 5), 
 MOST_ENTERED = 12
 """Facts about a case that a page has room for."""
 
+MOST_TILES = 20
+"""Tiles of slides that are shown with their maps."""
 
-class FieldRow(Part):
-    """One photographed field: a row of the table on page 2."""
-
-    name: str
-    """File name, as the person knows it."""
-
-    sha256: str
-    """Digest of the file, in hexadecimal; printed shortened. Empty if the file could not be read."""
-
-    width: int | None = None
-    """Pixels across, after orientation; None if unreadable."""
-
-    height: int | None = None
-    """Pixels down, after orientation; None if unreadable."""
-
-    orientation: str = "none"
-    """What EXIF asked for and was applied: "none", "rotated 90", "mirrored"."""
-
-    quality: tuple[str, ...] = ()
-    """Quality flags: "out of focus", "overexposed"; empty where nothing was found."""
-
-    evaluable: bool
-    """Whether the field went into the case."""
-
-    rejected_because: str | None = None
-    """Why not, in a few words; needed where `evaluable` is false."""
-
-    logit: float | None = None
-    """Raw score: mean over the folds of z[1] - z[0], before calibration."""
-
-    probability: Probability | None = None
-    """Calibrated score of the field: mean over the folds of the calibrated probabilities."""
-
-    spread: float | None = Field(default=None, ge=0.0)
-    """Standard deviation over the folds of the calibrated probability."""
-
-    out_of_distribution: bool = False
-    """Whether the field looks unlike the development cohort."""
-
-    call: Literal["positive", "negative"] | None = None
-    """Side of the field-level threshold; None where not evaluable."""
-
-
-class CaseScore(Part):
-    """The score of the case on the scale of the operating point."""
-
-    probability: Probability
-    """Calibrated case score."""
-
-    logit: float
-    """Raw case score, before the case calibrator: what the case rule gives."""
-
-    low: Probability | None = None
-    """Lower end of the interval drawn on the scale; None draws none."""
-
-    high: Probability | None = None
-    """Upper end of the interval drawn on the scale."""
-
-    drawn_again: Literal["fields and networks", "fields", "networks"] | None = None
-    """What the bootstrap behind the interval drew again; None where there is no interval."""
-
-    confidence: Probability = 0.95
-    """Share of the bootstrap's answers inside the interval."""
-
-
-class OperatingPoint(Part):
-    """The threshold, and where it comes from."""
-
-    threshold: Probability
-    """The case is positive at or above it."""
-
-    rule: str
-    """How it was chosen: "highest threshold with case sensitivity of at least 95 %"."""
-
-    data: str
-    """On which data: "out-of-fold cases of the development cohort (n = 120)"."""
-
-    guarantee: str | None = None
-    """What is guaranteed, in words; None where nothing is."""
-
-    unsure: tuple[Probability, Probability] | None = None
-    """Scores so near the threshold that the bundle refers them; None where it has no such rule."""
-
-    overridden: bool = False
-    """Whether the user replaced the bundle's threshold for this scoring; printed plainly."""
-
-
-class Conformal(Part):
-    """The conformal set of the case: which calls the data cannot rule out."""
-
-    classes: tuple[Literal["negative", "positive"], ...]
-    """Members of the set; both or none means that the case is referred."""
-
-    error: Probability
-    """Error level of the sets (0.1: nine in ten sets hold the truth)."""
-
-    positive_from: Probability | None = None
-    """"positive" is in the set at or above this score; None leaves the band off the scale."""
-
-    negative_up_to: Probability | None = None
-    """"negative" is in the set at or below this score."""
+__all__ = [
+    "Call",
+    "CaseReport",
+    "CaseScore",
+    "Conformal",
+    "FieldRow",
+    "OperatingPoint",
+    "ScoringFacts",
+    "write_case_report",
+]
 
 
 class CaseReport(Part):
@@ -188,8 +97,20 @@ class CaseReport(Part):
     heat_map: HeatMap | None = None
     """The shared scale; needed where `deciding` is not empty."""
 
+    tiles: tuple[DecidingField, ...] = Field(default=(), max_length=MOST_TILES)
+    """For a case of whole slides: the tiles that weighed most, on a page of their own, most weighty first."""
+
+    slides: tuple[SlidePicture, ...] = Field(default=(), max_length=4)
+    """For a case of whole slides: where which probability was found, each on a page of its own."""
+
+    listed_in: str | None = None
+    """File that holds the whole list of fields where the report shows but some; None: the report lists them all."""
+
     performance: tuple[Performance, ...]
     """Performance at this threshold: by case first, by field where known; at most one for each level."""
+
+    scoring: ScoringFacts = ScoringFacts()
+    """How the fields were scored."""
 
     entered: tuple[Fact, ...] = Field(default=(), max_length=MOST_ENTERED)
     """What a person typed about the case: pass, stain, magnification, note; marked as entered."""
@@ -215,14 +136,14 @@ class CaseReport(Part):
             raise ValueError("not_evaluable_because is needed where the call is 'not evaluable'")
         if self.call != "not evaluable" and self.score is None:
             raise ValueError(f"score is needed where the call is '{self.call}'")
-        if self.deciding and self.heat_map is None:
+        if (self.deciding or self.tiles) and self.heat_map is None:
             raise ValueError("heat_map is needed where deciding fields are shown")
         if not self.refer_because:
             raise ValueError("refer_because needs at least one sentence")
         for row in self.fields:
             if not row.evaluable and not row.rejected_because:
                 raise ValueError(f"rejected_because is needed for field '{row.name}', which is not evaluable")
-        shown = {field.name for field in self.deciding} | {field.name for field in self.rejected_pictures}
+        shown = {field.name for field in (*self.deciding, *self.tiles, *self.rejected_pictures)}
         unknown = shown - {row.name for row in self.fields}
         if unknown:
             raise ValueError(f"pictures of fields that are not in fields: {sorted(unknown)}")
@@ -253,6 +174,14 @@ class CaseReport(Part):
         """Evaluable fields that look unlike the development cohort."""
         return sum(row.evaluable and row.out_of_distribution for row in self.fields)
 
+    @property
+    def borderline(self) -> bool:
+        """Whether the interval reaches across the threshold, so that the call could have been the other one."""
+        score = self.score
+        if score is None or score.low is None or score.high is None:
+            return False
+        return score.low < self.operating_point.threshold <= score.high
+
 
 def write_case_report(report: CaseReport, out: Path, *, language: Language = "en") -> Path:
     """Set the report as a PDF (PDF/A-2a, PDF/UA-1): two pages, and more only for the list of many fields.
@@ -270,19 +199,7 @@ def write_case_report(report: CaseReport, out: Path, *, language: Language = "en
             an image is missing or cannot be read.
         MissingResource: if there is no font for the language.
     """
-    files = {}
-    # One field alone is shown larger; see the widths in case.typ.
-    width_mm = 58.0 if len(report.deciding) == 1 else 41.5
-    for index, field in enumerate(report.deciding):
-        for kind, path in (("crop", field.crop), ("overlay", field.overlay)):
-            what = f"the {kind} of field {field.name}"
-            files[f"{kind}-{index}.jpg"] = picture_for_page(path, what=what, width_mm=width_mm)
-        if field.whole is not None:
-            what = f"the whole field {field.name}"
-            files[f"whole-{index}.jpg"] = picture_for_page(field.whole, what=what, width_mm=WHOLE_MM)
-    for index, shown in enumerate(report.rejected_pictures):
-        what = f"the rejected field {shown.name}"
-        files[f"rejected-{index}.jpg"] = picture_for_page(shown.picture, what=what, width_mm=41.5)
+    files = pictures_for_page(report)
     tight = {1: 0, 2: 0}
     words = words_of(language)
     while tight[1] < len(_PAGE_1) and tight[2] < len(_PAGE_2):

@@ -6,27 +6,59 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from reports import wording
+from reports.case_pictures import TILE_MM
 from reports.words import Words
 
 if TYPE_CHECKING:
     from reports.case import CaseReport
-    from reports.case_parts import DecidingField
+    from reports.case_parts import DecidingField, SlidePicture
 
 
-def deciding_view(field: DecidingField, index: int, words: Words) -> dict[str, Any]:
-    """One field: its pictures, its words, its scale bar."""
+BLANK_BELOW = 0.25
+"""Share of the scale below which a map looks empty on the page, and is said to be."""
+
+
+def heading_of_deciding(report: CaseReport, words: Words) -> str:
+    """What the fields that are shown have in common."""
+    heading = {"positive": "deciding_positive", "negative": "deciding_negative"}.get(report.call, "deciding_both")
+    return words.say(heading if len(report.deciding) > 1 else "deciding_one")
+
+
+def deciding_view(field: DecidingField, index: int, high: float, words: Words, kind: str = "") -> dict[str, Any]:
+    """One field: its pictures, its words, its scale bar.
+
+    Args:
+        field: the field.
+        index: its place among those that are shown.
+        high: value of the last colour of the case's maps.
+        words: of the language.
+        kind: what the names of its pictures begin with.
+    """
     name = wording.short_name(field.name, 26)
     shown = wording.score(field.probability)
     return {
         "name": name,
-        "probability": words.say("field_probability", probability=shown),
-        "crop": f"crop-{index}.jpg",
-        "overlay": f"overlay-{index}.jpg",
+        "probability": words.say("field_speaks", probability=shown, side=words.say(f"speaks_{field.speaks}"))
+        if field.speaks
+        else words.say("field_probability", probability=shown),
+        "peak": _peak(field, high, words),
+        "crop": f"{kind}crop-{index}.jpg",
+        "overlay": f"{kind}overlay-{index}.jpg",
         "bar": scale_bar(field.crop_width, field.microns_per_pixel),
         "crop_alt": words.say("crop_alt", name=name, probability=shown),
-        "overlay_alt": words.say("overlay_alt", name=name),
+        "overlay_alt": words.join(words.say("overlay_alt", name=name), _peak(field, high, words)),
         "whole": _whole(field, index, name, words),
     }
+
+
+def _peak(field: DecidingField, high: float, words: Words) -> str:
+    """The largest value of a map, and whether the page can show it: the same picture may mean little or nothing."""
+    if field.peak is None:
+        return ""
+    value = f"{field.peak:.2g}" if field.peak else "0"
+    if field.peak < BLANK_BELOW * high:
+        return words.say("peak_blank", value=value)
+    return words.say("peak_beyond" if field.peak > high * 1.01 else "peak", value=value)
 
 
 def _whole(field: DecidingField, index: int, name: str, words: Words) -> dict[str, str] | None:
@@ -61,17 +93,58 @@ def scale_bar(crop_width: int, microns_per_pixel: float | None) -> dict[str, Any
 def heat_map_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
     """The scale that the maps of the case share; None where none is shown."""
     heat = report.heat_map
-    if heat is None or not report.deciding:
+    if heat is None or not (report.deciding or report.tiles):
         return None
     middle = (heat.low + heat.high) / 2
     ticks = [f"{value:.3g}".replace("-", "\u2212") for value in (heat.low, middle, heat.high)]
     unit = words.say("map_unit")
     method, layer = words.stored(heat.method), words.stored(heat.layer)
+    checks = "faithfulness_unmeasured"
+    if heat.faithfulness:
+        checks = "faithfulness_failed" if heat.failed_checks else "faithfulness_passed"
+    failed = words["list"].join(words.stored(name) for name in heat.failed_checks)
+    size = "" if heat.view_size is None else words.say("view_size", size=wording.whole(heat.view_size, words))
     return {
         "colours": list(heat.colours),
         "ticks": ticks,
         "caption": words.say("map_caption", method=method, layer=layer, unit=unit),
-        "faithfulness": words.stored(heat.faithfulness) if heat.faithfulness else words.say("faithfulness_unmeasured"),
+        "faithfulness": words.say(checks, **({"names": failed} if checks == "faithfulness_failed" else {})),
+        "order_stacked": words.say("order_stacked", size=size),
+        "order_wide": words.say("order_wide", size=size),
+        "weak": words.say("maps_negative") if report.call == "negative" else "",
+        "no_bar": "" if any(field.microns_per_pixel for field in report.deciding) else words.say("scale_unknown"),
         "crops": words.say("map_crops") if any(field.shown for field in report.deciding) else "",
         "alt": words.say("map_alt", low=ticks[0], high=ticks[2], unit=unit),
     }
+
+
+def tiles_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
+    """The page of the tiles that weighed most; None where there is none."""
+    if not report.tiles or report.heat_map is None:
+        return None
+    number = wording.whole(len(report.tiles), words)
+    return {
+        "heading": words.say("tiles_heading", number=number),
+        "width_mm": TILE_MM,
+        "fields": [
+            deciding_view(tile, index, report.heat_map.high, words, kind="tile-")
+            for index, tile in enumerate(report.tiles)
+        ],
+    }
+
+
+def slides_view(report: CaseReport, words: Words) -> list[dict[str, str]]:
+    """The page of each slide."""
+    return [
+        {
+            "heading": words.say("slide_heading", name=wording.short_name(slide.name, 60)),
+            "picture": f"slide-{index}.jpg",
+            "said": words.say("slide_counts", **_counted(slide, words)),
+            "alt": words.say("slide_alt", name=wording.short_name(slide.name, 60), **_counted(slide, words)),
+        }
+        for index, slide in enumerate(report.slides)
+    ]
+
+
+def _counted(slide: SlidePicture, words: Words) -> dict[str, str]:
+    return {name: wording.whole(getattr(slide, name), words) for name in ("tiles", "evaluable", "positive")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -35,6 +36,12 @@ class DecidingField(Part):
     microns_per_pixel: float | None = Field(default=None, gt=0)
     """Size of a pixel of the original photograph; None prints "scale unknown"."""
 
+    peak: float | None = Field(default=None, ge=0.0)
+    """Largest value of the map, on the case's scale; None where it is not known."""
+
+    speaks: Literal["for", "against"] | None = None
+    """Which call it speaks for, where fields of both kinds are shown; None where all speak for one."""
+
     shown: tuple[int, int] | None = None
     """Which crop this is, from 1, and of how many that the score is the mean of; None where there is but one."""
 
@@ -48,6 +55,25 @@ class DecidingField(Part):
         if self.shown is not None and not 1 <= self.shown[0] <= self.shown[1]:
             raise ValueError(f"shown must be a crop of those there are, but is {self.shown}")
         return self
+
+
+class SlidePicture(Part):
+    """Where on a whole slide which probability was found."""
+
+    name: str
+    """The slide, as the person knows it."""
+
+    picture: Path
+    """The map over a small picture of the slide, PNG or JPEG on disk."""
+
+    tiles: int = Field(ge=0)
+    """Tiles of the slide that were scored."""
+
+    evaluable: int = Field(ge=0)
+    """Those of them that could be evaluated."""
+
+    positive: int = Field(ge=0)
+    """Those of them on the positive side of the field-level threshold."""
 
 
 class RejectedPicture(Part):
@@ -81,5 +107,11 @@ class HeatMap(Part):
     colours: tuple[str, ...] = VIRIDIS
     """Hex stops of the colour map, low to high, evenly spaced; the same map as in the overlays."""
 
+    view_size: int | None = Field(default=None, gt=0)
+    """Edge in px at which the network saw each crop; None leaves it out."""
+
     faithfulness: str | None = None
     """What was measured of how faithful such maps are to the network, in a sentence; None where nothing was."""
+
+    failed_checks: tuple[str, ...] = ()
+    """Names of the measurements behind `faithfulness` that such maps did not pass."""

@@ -76,8 +76,11 @@ class Performance(Part):
     role: Literal["test", "out-of-fold"]
     """Held-out test data opened once, or development data scored by networks that had not seen them."""
 
+    threshold: Probability | None = None
+    """The threshold that the counts were made at; None leaves it out."""
+
     counts: Counts
-    """The 2 x 2 table at the threshold of the report."""
+    """The 2 x 2 table at that threshold."""
 
     sensitivity: Estimate
     """Share of positives that were called positive."""

@@ -114,7 +114,7 @@ def test_a_validation_report_prints_the_counts_of_the_test_set(world: Any, tmp_p
 
 
 def test_a_name_that_no_font_can_set_is_printed_by_its_code_points() -> None:
-    from pipelines.report_case import name_in_print
+    from pipelines.report_case_parts import name_in_print
 
     assert name_in_print("P1_ä.jpg") == "P1_ä.jpg"
     assert name_in_print("标.jpg") == "<6807>.jpg"

@@ -73,7 +73,7 @@ def make_case(pictures: tuple[Path, Path]) -> MakeCase:
     crop, overlay = pictures
     performance = Performance(
         level="case",
-        cohort="test role of the phantom cohort",
+        cohort="Test role of the phantom cohort",
         role="test",
         counts=Counts(tp=9, fp=1, fn=2, tn=13),
         sensitivity=estimate(9 / 11),

@@ -64,7 +64,8 @@ def test_page_1_gives_the_call_with_its_score_threshold_and_the_2_by_2_table(
 ) -> None:
     first, _ = set_pages(make_case(), tmp_path)
     assert "Positive for atypical or malignant-looking cells at the operating point" in first
-    assert "Calibrated probability 0.87, at or above the threshold of 0.41" in first
+    assert "Probability 0.87, calibrated: at or above the threshold of 0.41" in first
+    assert "Operating point sensitivity of at least 95 % (page 2)" in first
     assert re.search(r"Called positive 9 1 PPV 90.0 %", first)
     assert "n = 25 cases of 25 patients, prevalence 44 %" in first
     assert "21 Nov 2026, 14:05 (UTC+01:00)" in first
@@ -75,12 +76,12 @@ def test_an_interval_is_printed_with_its_kind_and_whether_it_reaches_across_the_
 ) -> None:
     score = CaseScore(probability=0.87, logit=1.9, low=0.35, high=0.95, drawn_again="fields and networks")
     first, _ = set_pages(make_case(score=score), tmp_path)
-    assert "95 % interval 0.35 to 0.95, from drawing fields and networks again (bootstrap)" in first
-    assert "The interval reaches across the threshold" in first
+    assert "Interval 0.35 to 0.95 (95 %), from drawing fields and networks again (bootstrap)" in first
+    assert "It reaches across the threshold" in first
     first, _ = set_pages(make_case(score=score.model_copy(update={"low": 0.5})), tmp_path)
     assert "reaches across" not in first
     first, _ = set_pages(make_case(), tmp_path)
-    assert "No interval: one field and one network" in first
+    assert "Interval None: one field and one network" in first
 
 
 def test_page_2_holds_fields_rule_model_limits_and_the_human_block(make_case: MakeCase, tmp_path: Path) -> None:
@@ -142,12 +143,12 @@ def test_a_case_that_cannot_be_evaluated_has_reasons_and_no_call(make_case: Make
     assert "threshold of" not in first
 
 
-def test_an_indeterminate_case_says_that_neither_call_can_be_ruled_out(make_case: MakeCase, tmp_path: Path) -> None:
+def test_an_indeterminate_case_shows_both_calls_and_its_zone(make_case: MakeCase, tmp_path: Path) -> None:
     both = Conformal(classes=("negative", "positive"), error=0.1, positive_from=0.3, negative_up_to=0.6)
     report = make_case(call="indeterminate", score=CaseScore(probability=0.45, logit=0.1), conformal=both)
     first, _ = set_pages(report, tmp_path)
     assert "Indeterminate: the probability does not tell positive from negative" in first
-    assert "neither “positive” nor “negative” can be ruled out" in first
+    assert "Conformal set positive and negative (coverage 90 %)" in first
     assert "Hatched: indeterminate, 0.30 to 0.60." in first
 
 
@@ -157,7 +158,7 @@ def test_a_case_unlike_the_cohort_says_so_in_place_of_the_call(
     rows = tuple(row.model_copy(update={"out_of_distribution": number < 3}) for number, row in enumerate(make_rows(5)))
     first, _ = set_pages(make_case(fields=rows, out_of_distribution=True), tmp_path)
     assert "3 of 5 evaluable fields look unlike the development cohort." in first
-    assert first.index("Unlike the development cohort") < first.index("For the record: Calibrated probability 0.87")
+    assert first.index("Unlike the development cohort") < first.index("For the record: Probability 0.87")
     assert "Positive for" not in first
     assert "These figures do not hold for a case like this one" in first
 
@@ -189,13 +190,13 @@ def test_the_report_never_says_what_it_must_not(make_case: MakeCase, tmp_path: P
     assert not re.search(r"(?<!no )proof", text)
 
 
-def test_scale_bar_or_the_words_scale_unknown(make_case: MakeCase, tmp_path: Path) -> None:
+def test_a_scale_bar_or_the_words_that_there_is_none(make_case: MakeCase, tmp_path: Path) -> None:
     first, _ = set_pages(make_case(), tmp_path)
-    assert "scale unknown" in first
+    assert "No scale bar: the size of a pixel was not given." in first
     known = tuple(field.model_copy(update={"microns_per_pixel": 0.25}) for field in make_case().deciding)
     first, _ = set_pages(make_case(deciding=known), tmp_path)
     assert "50 µm" in first
-    assert "scale unknown" not in first
+    assert "No scale bar" not in first
 
 
 HOSTILE = (

@@ -17,7 +17,8 @@ from msht.images.quality import Limits, Quality, QualityGate
 from pipelines.bundle import LIMITS
 from pipelines.explain import METHOD, METHODS_IN_WORDS
 from pipelines.explanation_checks import in_a_sentence
-from pipelines.report_case import ORIENTATIONS, SURE, _flag
+from pipelines.report_case import SURE
+from pipelines.report_case_parts import ORIENTATIONS, _flag
 from reports import fonts
 from reports.case import CaseReport, CaseScore, write_case_report
 from reports.case_index import CaseIndex, IndexRow, index_view, most_urgent_first
@@ -126,7 +127,7 @@ def test_what_the_program_stores_is_said_in_chinese() -> None:
     ("stored", "said"),
     [
         ("95% CI, patients resampled 2,000 times", "95% 置信区间，对患者重抽样 2,000 次"),
-        ("test role of Own cohort (rows with site = B)", "Own cohort的测试部分（site = B 的行）"),
+        ("Test role of Own cohort (rows with site = B)", "Own cohort的测试部分（site = B 的行）"),
         ("A sentence of a site's own. SENTINEL", "A sentence of a site's own. SENTINEL"),
         ("positive", "阳性"),
     ],
@@ -158,7 +159,7 @@ def test_a_chinese_page_holds_no_english_sentence(make_case: MakeCase, call: str
     data = view(report, words_of("zh"), page_1=(50, 260), page_2=(40, 260, 8))
     del data["kind"]  # chooses the design, and is not printed
     # What is data stays as it is: the cohort of this test, its rule and its model are named in English.
-    for text in ("sensitivity of at least 95 %", "out-of-fold cases", "test role of the phantom cohort"):
+    for text in ("sensitivity of at least 95 %", "out-of-fold cases", "Test role of the phantom cohort"):
         data = _without(data, text)
     for text in (
         "MSHT-small, 96 px, 3 folds",

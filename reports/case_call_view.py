@@ -1,0 +1,215 @@
+"""What `case.typ` prints of the answer: alerts, whether evaluable, the call and what it rests on, refer or not."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from reports import wording
+from reports.words import Words
+
+if TYPE_CHECKING:
+    from reports.case import CaseReport
+    from reports.case_facts import CaseScore, FieldRow
+
+REASONS_NAMED = 3
+"""Reasons of refused fields that page 1 names; the table names them all."""
+
+_PERCENT = re.compile(r"(?<=\d)%")
+
+BINS = 40
+"""Steps of probability in the strip of all fields."""
+
+
+def line(text: str, limit: int, words: Words) -> str:
+    """Text that the program may have stored in English, as one line of at most `limit` characters."""
+    said = words.stored(text)
+    if words.language == "en":
+        # Stored sentences write "95%"; the page writes every share alike.
+        said = _PERCENT.sub(f"{wording.NO_BREAK}%", said)
+    return wording.one_line(said, limit, words)
+
+
+def capped(sentences: tuple[str, ...], most: int, length: int, words: Words) -> list[str]:
+    """The first sentences, and how many more there are."""
+    kept = [line(sentence, length, words) for sentence in sentences[:most]]
+    if len(sentences) > most:
+        kept.append(words.say("more", number=wording.whole(len(sentences) - most, words)))
+    return kept
+
+
+def alerts(report: CaseReport, words: Words, length: int) -> list[str]:
+    """What changes how everything below is to be read."""
+    said = []
+    if report.synthetic:
+        said.append(words.say("alert_synthetic"))
+    if report.split_by_image:
+        said.append(words.say("alert_split_by_image"))
+    if report.operating_point.overridden:
+        said.append(words.say("alert_threshold", threshold=wording.score(report.operating_point.threshold)))
+    scoring = report.scoring
+    if scoring.folds:
+        said.append(
+            words.say(
+                "alert_folds",
+                number=wording.whole(len(scoring.folds), words),
+                total=wording.whole(len(report.model.weights), words),
+                folds=words["list"].join(str(fold) for fold in scoring.folds[:10]),
+            )
+        )
+    if scoring.test_time is not None:
+        said.append(words.say("alert_test_time", number={"flips": "4", "dihedral": "8"}[scoring.test_time]))
+    return said + capped(report.warnings, 3, length, words)
+
+
+def reasons_of(row: FieldRow) -> tuple[str, ...]:
+    """Why a field was refused, in the words of the table."""
+    return row.quality or (row.rejected_because or "",)
+
+
+def counted_reasons(report: CaseReport) -> list[tuple[str, int]]:
+    """Reasons of refused fields, the most frequent first."""
+    reasons = Counter(reason for row in report.fields if not row.evaluable for reason in reasons_of(row))
+    return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+
+
+def counts_view(report: CaseReport, words: Words, length: int) -> str:
+    """How many fields were used, and what was wrong with the others."""
+    total, used = wording.whole(len(report.fields), words), wording.whole(report.evaluable_fields, words)
+    if report.call == "not evaluable":
+        refused = report.rejected_fields - report.unreadable_fields
+        counted = words.say(
+            "not_evaluable_counts",
+            total=total,
+            used=used,
+            unreadable=wording.whole(report.unreadable_fields, words),
+            refused=wording.whole(refused, words),
+        )
+        why = report.not_evaluable_because or ""
+        return words.join(counted, line(why, length, words) if why not in report.refer_because else "")
+    named = [
+        words.say("reason_count", reason=line(why, 60, words), number=wording.whole(number, words))
+        for why, number in counted_reasons(report)[:REASONS_NAMED]
+    ]
+    rejected = wording.whole(report.rejected_fields, words)
+    return words.join(
+        words.say("evaluable_counts", used=used, total=total),
+        words.say("rejected_counts", rejected=rejected, reasons=words["list"].join(named)) if named else "",
+        words.say("single_field") if report.evaluable_fields == 1 else "",
+    )
+
+
+def call_view(report: CaseReport, words: Words) -> dict[str, Any]:
+    """The headline, and the facts below it: a name, what is said of it, and whether it is said with weight."""
+    unlike = report.out_of_distribution and report.call != "not evaluable"
+    headline = "unlike_line" if unlike else f"{report.call.replace(' ', '_')}_line"
+    means = {}
+    if headline in ("positive_line", "negative_line"):
+        means = {"means": line(report.positive_means, 90, words)}
+    number, total = (wording.whole(n, words) for n in (report.unlike_fields, report.evaluable_fields))
+    return {
+        "headline": words.say(headline, **means),
+        "facts": _facts(report, words),
+        "caveat": words.say("negative_caveat") if report.call == "negative" and not unlike else "",
+        "unlike": words.say("unlike_fields", number=number, total=total) if unlike else "",
+    }
+
+
+def _facts(report: CaseReport, words: Words) -> list[list[str]]:
+    point, score = report.operating_point, report.score
+    if score is None or report.call == "not evaluable":
+        return []
+    side = "probability_above" if score.probability >= point.threshold else "probability_below"
+    said = words.say(
+        side,
+        probability=wording.score(score.probability, point.threshold),
+        threshold=wording.score(point.threshold, score.probability),
+        raw=wording.decimal(score.logit, signed=True),
+    )
+    crosses = words.say("interval_crosses") if report.borderline else ""
+    facts = [
+        [words["fact_probability"], said, ""],
+        [words["fact_interval"], _interval(score, words), crosses],
+        [words["fact_point"], words.say("point", rule=line(point.rule, 130, words)), ""],
+    ]
+    if report.conformal is not None:
+        members = report.conformal.classes
+        found = ("conformal_none", "conformal_one", "conformal_both")[len(set(members))]
+        named = {"call": words.stored(members[0])} if found == "conformal_one" else {}
+        coverage = wording.percent(1 - report.conformal.error, 0, words)
+        facts.append([words["fact_conformal"], words.say(found, coverage=coverage, **named), ""])
+    return facts
+
+
+def _interval(score: CaseScore, words: Words) -> str:
+    if score.low is None or score.high is None or score.drawn_again is None:
+        return words.say("interval_none")
+    kind = {"fields and networks": "both", "fields": "fields", "networks": "networks"}[score.drawn_again]
+    confidence = wording.percent(score.confidence, 0, words)
+    bounds = words.say("interval", low=wording.score(score.low), high=wording.score(score.high))
+    return words.say(f"interval_{kind}", confidence=confidence, interval=bounds)
+
+
+def scale_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
+    """The probability on its scale, with threshold, indeterminate zone and interval."""
+    score, conformal = report.score, report.conformal
+    if score is None or report.call == "not evaluable":
+        return None
+    threshold = report.operating_point.threshold
+    bounds = [threshold]
+    if conformal and conformal.positive_from is not None and conformal.negative_up_to is not None:
+        bounds += [conformal.positive_from, conformal.negative_up_to]
+    bounds += report.operating_point.unsure or ()
+    zone = [min(bounds), max(bounds)] if max(bounds) - min(bounds) > 1e-9 else None
+    shown, shown_threshold = wording.score(score.probability, threshold), wording.score(threshold, score.probability)
+    zone_note = interval_note = ""
+    if zone:
+        low, high = (wording.score(bound) for bound in zone)
+        zone_note = words.say("zone_note", interval=words.say("interval", low=low, high=high))
+    if score.low is not None and score.high is not None:
+        interval_note = words.say("interval_note")
+    return {
+        "score": score.probability,
+        "score_label": shown,
+        "threshold": threshold,
+        "threshold_label": words.say("threshold_label", threshold=shown_threshold),
+        "zone": zone,
+        "note": words.join(zone_note, interval_note, words["score_caveat"]),
+        "interval": None if score.low is None or score.high is None else [score.low, score.high],
+        "alt": words.join(
+            words.say("scale_alt", probability=shown, threshold=shown_threshold), _interval(score, words), zone_note
+        ),
+    }
+
+
+def refer_view(report: CaseReport, words: Words, length: int) -> dict[str, str]:
+    """Refer or not, and why; a call that could have been the other one is never passed over in silence."""
+    because = capped(report.refer_because, 3, length, words)
+    if report.refer:
+        return {"answer": words["refer_yes"], "because": words.join(*because)}
+    if report.borderline:
+        return {"answer": words["refer_borderline"], "because": words.join(words.say("borderline_because"), *because)}
+    return {"answer": words["refer_no"], "because": words.join(*because)}
+
+
+def strip_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
+    """Every evaluable field by its probability: how far the fields agree. None where there is nothing to show."""
+    found = [row.probability for row in report.fields if row.evaluable and row.probability is not None]
+    threshold = report.field_threshold
+    if not found or threshold is None or report.call == "not evaluable":
+        return None
+    counts = Counter(min(int(probability * BINS), BINS - 1) for probability in found)
+    most = max(counts.values())
+    said = words.say(
+        "strip",
+        positive=wording.whole(report.positive_fields, words),
+        evaluable=wording.whole(report.evaluable_fields, words),
+        threshold=wording.score(threshold),
+    )
+    return {
+        "bars": [[bin_ / BINS, 1 / BINS, number / most] for bin_, number in sorted(counts.items())],
+        "threshold": threshold,
+        "said": said,
+        "alt": words.join(said, words.say("strip_alt", low=wording.score(min(found)), high=wording.score(max(found)))),
+    }
