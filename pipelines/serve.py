@@ -57,18 +57,19 @@ def serve_bundle(
     """
     began = time.monotonic()
     limits = limits or Limits()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers or max(2, min(8, cores // 2))
     chosen = _checked_backend(backend)
     with _listener(host, port) as listener:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         import torch
         import uvicorn
 
+        from pipelines.score_fields import available_cores
         from pipelines.serving import BundleModel, example
         from pipelines.serving_application import NOTICE, application
 
         _log_to_standard_error()
+        cores = available_cores()
+        workers = workers or max(2, min(8, cores // 2))
         threads = max(1, min(torch.get_num_threads(), cores // workers))
         model = BundleModel(device, chosen, threads)
         model.load(bundle_path)
@@ -168,7 +169,7 @@ def _log_to_standard_error() -> None:
     """A line for each request, with its size and time; never what was in it, nor who asked."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    for name, level in (("msht.serve", logging.INFO), ("uvicorn.error", logging.WARNING)):
+    for name, level in (("msht.serve", logging.INFO), ("uvicorn.error", logging.ERROR)):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)

@@ -35,7 +35,7 @@ def application(model: BundleModel, *, limits: Limits | None = None, workers: in
     described = describe(model, guard.limits, workers)
 
     async def health(request: Request) -> Response:
-        return JSONResponse({"status": "ok", "bundle": model.bundle.digest})
+        return JSONResponse({"status": "ok", "bundle": model.bundle.digest, "under_way": guard.under_way})
 
     async def version(request: Request) -> Response:
         return JSONResponse(described)

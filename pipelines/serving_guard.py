@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from io import StringIO
@@ -24,8 +25,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from msht.errors import UnreadableImage
-from pipelines.serving import INPUT, OUTPUTS, BundleModel, Deadline, OutOfTime, deadline, signature
+from pipelines.serving import OUTPUTS, BundleModel, Deadline, OutOfTime, deadline, signature
 from pipelines.serving_requests import (
+    COLUMN,
     JSON,
     Limits,
     Refusal,
@@ -72,7 +74,7 @@ class Guard:
         self.held = 0
         self.slots = asyncio.Semaphore(workers)
         # MLflow gives up by a clock of its own and leaves its thread running; ours stops the work itself.
-        MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.set(int(2 * limits.answer_seconds) + 60)
+        os.environ[MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.name] = str(int(2 * limits.answer_seconds) + 60)
         self.mlflow = scoring_server.init(
             PyFuncModel(
                 model_meta=Model(
@@ -183,12 +185,12 @@ class Guard:
             rows = self.model.answer([body], strict=True)
         except UnreadableImage as error:
             raise Refusal(422, error.problem, error.mend) from error
-        answer = StringIO()
-        scoring_server.predictions_to_json(pd.DataFrame(rows, columns=list(OUTPUTS), dtype=object), answer)
+        answer, table = StringIO(), pd.DataFrame(rows, columns=list(OUTPUTS), dtype=object)
+        scoring_server.predictions_to_json(table, answer)  # type: ignore[no-untyped-call]
         return Response(answer.getvalue(), media_type=JSON)
 
     async def _by_mlflow(self, images: list[str]) -> Response:
-        table = {"columns": [INPUT], "data": [[image] for image in images]}
+        table = {"columns": [COLUMN], "data": [[image] for image in images]}
         body = await asyncio.to_thread(lambda: json.dumps({"dataframe_split": table}).encode())
         status, answer = await _ask(self.mlflow, body)
         if status == 200:

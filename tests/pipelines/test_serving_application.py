@@ -257,7 +257,7 @@ def test_other_addresses_and_methods_are_said_in_json(client: TestClient) -> Non
 def test_it_says_that_it_is_well_and_what_it_serves(world: Any, client: TestClient) -> None:
     digest = (world.bundle / "bundle.sha256").read_text().strip()
     for address in ("/ping", "/health"):
-        assert client.get(address).json() == {"status": "ok", "bundle": digest}
+        assert client.get(address).json() == {"status": "ok", "bundle": digest, "under_way": 0}
         assert client.head(address).status_code == 200
     version = client.get("/version").json()
     assert "not a diagnosis" in version["notice"]
