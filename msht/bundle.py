@@ -3,6 +3,7 @@
     bundle.json          what it is: classes, preprocessing, decision, figures, digests of all other files
     bundle.sha256        digest of bundle.json
     fold-1/              config.json and model.safetensors, as timm's `local-dir:` reads them
+    exports/             the same networks for other backends, where `msht export` made them (msht/runtimes/store.py)
     reference.safetensors  features of development images, for the out-of-distribution score
     recipe.yaml, data_card.md
 
@@ -19,10 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from msht.calibration.stored import StoredCalibrator
-from msht.decision import Decision
+from msht.bundle_description import (
+    CLUTTER,
+    DESCRIPTION,
+    EXPORTS,
+    FORMAT,
+    NETWORK_FILES,
+    REFERENCE,
+    SEAL,
+)
+from msht.bundle_description import Description as Description
+from msht.bundle_description import FoldDescription as FoldDescription
 from msht.errors import BrokenBundle, InvalidInput
 from msht.files import (
     as_any_new_file,
@@ -35,8 +45,6 @@ from msht.files import (
     write_json,
     write_text,
 )
-from msht.images.preprocessing import Preprocessing
-from msht.runtimes.description import ExportDescription
 
 if TYPE_CHECKING:  # reading a description must not cost the seconds that torch takes to import
     import numpy as np
@@ -45,60 +53,6 @@ if TYPE_CHECKING:  # reading a description must not cost the seconds that torch 
 
     from msht.ensemble import Ensemble, FoldModel
     from msht.runtimes.protocol import BackendName
-
-FORMAT = 1
-DESCRIPTION = "bundle.json"
-SEAL = "bundle.sha256"
-REFERENCE = "reference.safetensors"
-EXPORTS = "exports"
-"""Folder of the exports, one below it for each backend."""
-NETWORK_FILES = ("config.json", "model.safetensors")
-CLUTTER = frozenset({"Thumbs.db", "desktop.ini"})
-"""What file managers leave in any folder, besides names that begin with a dot."""
-
-
-class FoldDescription(BaseModel):
-    """One network of a bundle."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    number: int
-    folder: str
-    temperature: float = 1.0
-    """Divides the network's logit, where there is no `calibrator`."""
-    calibrator: StoredCalibrator | None = None
-    kept_epoch: int
-    weights_sha256: str
-
-
-class Description(BaseModel):
-    """What `bundle.json` holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int = FORMAT
-    name: str
-    created: str
-    software: str
-    architecture: str
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    folds: tuple[FoldDescription, ...]
-    decision: Decision
-    cohort: dict[str, Any]
-    """Of the development and test cohort: name, counts by role, split digest and rule, warning, synthetic or not."""
-    performance: list[dict[str, Any]]
-    """Figures at the operating points, by level and role."""
-    training: dict[str, Any]
-    """What reports say about the training: recipe, epochs, device, which data chose what."""
-    limits: tuple[str, ...]
-    explanation: dict[str, Any] = {}
-    """How maps are made, and what their checks on development images found: `method`, `layer`, `data`, `scores`,
-    `sentence`; empty in bundles made before maps were checked."""
-    files: dict[str, str]
-    """SHA-256 of every other file, by path below the bundle."""
-    exports: tuple[ExportDescription, ...] = ()
-    """Forms of the networks for other backends, at most one a backend; see `msht.runtimes.store`."""
 
 
 @dataclass(frozen=True)
@@ -143,32 +97,33 @@ class Bundle:
         from msht.calibration.novelty import FeatureReference
         from msht.ensemble import Ensemble, FoldModel
         from msht.runtimes.choice import choose_backend
+        from msht.runtimes.store import ElsewhereNetwork, open_export
         from msht.runtimes.torch import TorchRuntime
 
         where = as_device(device)
         if backend == "auto":
             backend = choose_backend(self, where).name
-        if backend != "torch":
-            raise InvalidInput(
-                f"{self.path} holds no {backend} export.", f"Make one with `msht export --to {backend}`."
-            )
+        chosen = self.chosen_folds(folds)
+        runtime = None if backend == "torch" else open_export(self, backend, chosen, where, threads)
         references = load_file(self.path / REFERENCE)
         loaded = []
-        for fold in self.chosen_folds(folds):
+        for fold in chosen:
             prefix = f"fold-{fold.number}."
             arrays = {k.removeprefix(prefix): v for k, v in references.items() if k.startswith(prefix)}
+            network = load_network(inside(self.path, fold.folder)).to(where) if runtime is None else ElsewhereNetwork()
             loaded.append(
                 FoldModel(
                     number=fold.number,
-                    network=load_network(inside(self.path, fold.folder)).to(where),
+                    network=network,
                     temperature=fold.temperature,
                     reference=FeatureReference.from_arrays(arrays),
                     calibrator=fold.calibrator,
                 )
             )
         preprocessing = self.description.preprocessing
-        networks = [fold.network for fold in loaded]
-        runtime = TorchRuntime(networks, preprocessing, where, prepared=True, threads=threads)
+        if runtime is None:
+            networks = [fold.network for fold in loaded]
+            runtime = TorchRuntime(networks, preprocessing, where, prepared=True, threads=threads)
         return Ensemble(loaded, preprocessing, where, runtime=runtime)
 
     def chosen_folds(self, numbers: Sequence[int] | None = None) -> tuple[FoldDescription, ...]:
@@ -370,6 +325,9 @@ def _check_files(path: Path, description: Description, again: str) -> None:
         if sha256_of(file) != wanted:
             raise BrokenBundle(f"{file} changed since the bundle was made (its digest differs).", again)
     needed = [REFERENCE, *(f"{fold.folder}/{name}" for fold in description.folds for name in NETWORK_FILES)]
+    needed += [
+        name for export in description.exports for fold in description.folds for name in export.files_of(fold.number)
+    ]
     for name in needed:
         if name not in description.files:
             raise BrokenBundle(f"{path / DESCRIPTION} has no digest of {name}.", "Make the bundle again.")

@@ -7,6 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Precision = Literal["float32", "bfloat16", "int8"]
+EXPORTS = "exports"
+"""Folder of the exports in a bundle, one below it for each backend."""
+ENDINGS = {"onnx": (".onnx",), "openvino": (".xml", ".bin")}
+"""Of the files of one network; the first is the one that a runtime is told to read."""
 
 
 class Verification(BaseModel):
@@ -52,3 +56,16 @@ class ExportDescription(BaseModel):
     calibration: str = ""
     """Which images the steps of int8 were fitted on, in words; empty for others."""
     verification: Verification
+
+    def files_of(self, fold: int) -> tuple[str, ...]:
+        """Paths below the bundle of one fold's files; the first is the one that a runtime is told to read."""
+        return tuple(f"{EXPORTS}/{self.backend}/fold-{fold}{ending}" for ending in ENDINGS[self.backend])
+
+    def in_words(self) -> str:
+        """The export with its figures, in a sentence."""
+        found = self.verification
+        return (
+            f"The {self.precision} {self.backend} export, held against PyTorch on {found.images} images: largest "
+            f"change of a probability {found.largest_change_fold:.1g} of one network and {found.largest_change:.1g} of all, "
+            f"{found.flipped_fields + found.flipped_cases} calls changed."
+        )

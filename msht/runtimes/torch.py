@@ -11,6 +11,7 @@ from torch import nn
 from msht.images.preprocessing import Preprocessing, to_tensor
 from msht.network.inference import prepare_for_inference
 from msht.network.logits import binary_logit, pooled_and_logits
+from msht.runtimes.graph import pieces
 from msht.runtimes.protocol import Answers, BackendName
 
 
@@ -50,9 +51,11 @@ class TorchRuntime:
         if self._waiting:
             self._networks = [prepare_for_inference(network) for network in self._networks]
             self._waiting = False
-        images = to_tensor(squares, self._preprocessing, device=self._device)
-        found = []
-        for network in self._networks:
-            pooled, logits = pooled_and_logits(network, images)
-            found.append(Answers(pooled.float().cpu().numpy(), binary_logit(logits).float().cpu().numpy()))
-        return found
+        step = pieces(len(squares), self._preprocessing.size) if self._device.type == "cpu" else len(squares)
+        found: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in self._networks]
+        for start in range(0, len(squares), step):
+            images = to_tensor(squares[start : start + step], self._preprocessing, device=self._device)
+            for network, kept in zip(self._networks, found, strict=True):
+                pooled, logits = pooled_and_logits(network, images)
+                kept.append((pooled.float(), binary_logit(logits).float()))
+        return [Answers(*(torch.cat(column).cpu().numpy() for column in zip(*kept, strict=True))) for kept in found]
