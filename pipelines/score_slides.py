@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FOLDER = "slides"
 """Folder of a scoring that holds a folder with the maps of each slide."""
 
+MAP_EDGE = 1400
+"""Longer edge in px of the picture below a map: as many as it has on the figure."""
+
 SMALLEST_TILE, LARGEST_TILE = 64, 4096
 TILE_COLUMNS = ("slide", "tile_left", "tile_top", "tile_edge", "tile_size")
 MEASURES = ("probability", "logit", "raw_logit", "spread", "novelty")
@@ -186,7 +189,7 @@ def _write_maps(folder: Path, name: str, scored: pd.DataFrame, lost: pd.DataFram
     try:
         slide = open_slide(path)
         region = scanned_region(slide)
-        low_power = read_low_power(slide, path, region)
+        low_power = read_low_power(slide, path, region, MAP_EDGE)
         given = (run.get("slides") or {}).get("slide_microns_per_pixel")
         scale = slide_scale(slide.properties, path, given)
     except (UnreadableImage, MissingResource) as error:

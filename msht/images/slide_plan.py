@@ -154,13 +154,19 @@ def scanned_region(slide: OpenSlide) -> Region:
     return Region(left, top, right - left, bottom - top)
 
 
-def read_low_power(slide: OpenSlide, path: Path, region: Region) -> LowPower:
+def read_low_power(slide: OpenSlide, path: Path, region: Region, edge: int = LOW_POWER_EDGE) -> LowPower:
     """Read a region at low power, and find what is stained in it as the quality of a field does.
+
+    Args:
+        slide: an open slide.
+        path: names it in errors.
+        region: what is read.
+        edge: largest longer edge of the picture in px.
 
     Raises:
         UnreadableImage: if it cannot be decoded.
     """
-    factor = min(1.0, LOW_POWER_EDGE / max(region.width, region.height))
+    factor = min(1.0, edge / max(region.width, region.height))
     size = (max(1, round(region.width * factor)), max(1, round(region.height * factor)))
     pixels, _ = read_region(slide, path, region, size)
     return LowPower(region, pixels, stained(pixels))
