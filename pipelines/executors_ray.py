@@ -17,24 +17,8 @@ class RayTasks:
     def __init__(self, address: str | None, cpus_per_fold: int | None, tasks: Sequence[FoldTask], workers: int) -> None:
         import ray
 
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        # Ray's own processes are light; what it would put behind every other process here is the work itself.
-        os.environ.setdefault("RAY_worker_niceness", "0")
         self.ray = ray
-        self.mine = not ray.is_initialized()
-        if self.mine:
-            try:
-                settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-                if address:
-                    settings["address"] = address
-                else:
-                    settings["include_dashboard"] = False
-                ray.init(**settings)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise MissingResource(
-                    f"Ray cannot be reached at {address or 'this machine'}: {str(error).strip().splitlines()[0]}.",
-                    "Check --ray-address, or leave it out to use this machine.",
-                ) from error
+        self.mine = connect(address)
         there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         cpus = cpus_per_fold or min(tasks[0].threads + workers, int(there.get("CPU", 1)))
         gpus = 1 if tasks[0].accelerator in {"gpu", "cuda", "auto"} and there.get("GPU", 0) >= 1 else 0
@@ -74,6 +58,31 @@ class RayTasks:
             self.ray.cancel(reference, force=True)
         if self.mine:
             self.ray.shutdown()
+
+
+def connect(address: str | None) -> bool:
+    """Reach Ray, or start it on this machine; whether it was not running in this process before.
+
+    Raises:
+        MissingResource: if it cannot be reached.
+    """
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's own processes are light; what it would put behind every other process here is the work itself.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    if ray.is_initialized():
+        return False
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        ray.init(**settings, **({"address": address} if address else {"include_dashboard": False}))
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise MissingResource(
+            f"Ray cannot be reached at {address or 'this machine'}: {str(error).strip().splitlines()[0]}.",
+            "Check --ray-address, or leave it out to use this machine.",
+        ) from error
+    return True
 
 
 def _ray_work(task: dict[str, object]) -> int:

@@ -34,6 +34,8 @@ scored one the columns of `images.parquet`; both have those of the tile where th
 BATCH = 32
 MOST_WORKERS = 16
 """Decoding threads, whatever the number of cores: more than the networks can keep up with gain nothing."""
+GONE = "gone"
+"""Stamp of a file that is not there."""
 
 
 class ScoreSettings(BaseModel):
@@ -200,7 +202,7 @@ def stamp_of(path: Path) -> str:
     try:
         facts = path.stat()
     except OSError:
-        return "gone"
+        return GONE
     return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
