@@ -21,7 +21,7 @@ from pipelines.explain_maps import METHOD, METHODS_IN_WORDS, case_scale, mean_ma
 from pipelines.fields import read_scored
 from pipelines.inputs import file_name_for
 from pipelines.progress import Progress, Silent, stage
-from pipelines.score_parts import KIND
+from pipelines.score_folder import KIND
 
 __all__ = ["METHOD", "METHODS_IN_WORDS", "Maps", "case_scale", "explain_case", "explain_cases", "mean_maps"]
 
@@ -117,9 +117,9 @@ def explain_case(
         return Maps(folder, "", METHODS_IN_WORDS[method], 1.0, [])
     ensemble = networks or bundle.ensemble(device, folds=list(folds) or None)
     shown, pictures, fields_with_crop = [], [], []
-    for row in chosen.itertuples():
-        image = read_scored(row._asdict())
-        side = call if call in ("positive", "negative") else row.call
+    for row in chosen.to_dict("records"):
+        image = read_scored({str(column): value for column, value in row.items()})
+        side = call if call in ("positive", "negative") else row["call"]
         crop = shown_crop(ensemble, image.pixels, positive=str(side) == "positive")
         shown.append(crop)
         box, shrinking = crop.box, crop.box.right - crop.box.left > PICTURE_EDGE

@@ -143,7 +143,7 @@ class CaseReport(Part):
         for row in self.fields:
             if not row.evaluable and not row.rejected_because:
                 raise ValueError(f"rejected_because is needed for field '{row.name}', which is not evaluable")
-        shown = {field.name for field in (*self.deciding, *self.tiles, *self.rejected_pictures)}
+        shown = {field.name for field in (*self.deciding, *self.tiles)} | {p.name for p in self.rejected_pictures}
         unknown = shown - {row.name for row in self.fields}
         if unknown:
             raise ValueError(f"pictures of fields that are not in fields: {sorted(unknown)}")

@@ -104,16 +104,21 @@ def heat_map_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
         checks = "faithfulness_failed" if heat.failed_checks else "faithfulness_passed"
     failed = words["list"].join(words.stored(name) for name in heat.failed_checks)
     size = "" if heat.view_size is None else words.say("view_size", size=wording.whole(heat.view_size, words))
+    legend = (
+        words.say("map_caption", method=method, layer=layer, unit=unit),
+        words.say("map_crops") if any(field.shown for field in report.deciding) else "",
+        words["same_scale"],
+        words.say("maps_negative") if report.call == "negative" else "",
+        words["two_curves"],
+        words.say(checks, **({"names": failed} if checks == "faithfulness_failed" else {})),
+        "" if any(field.microns_per_pixel for field in report.deciding) else words.say("scale_unknown"),
+        words["map_caveat"],
+    )
     return {
         "colours": list(heat.colours),
         "ticks": ticks,
-        "caption": words.say("map_caption", method=method, layer=layer, unit=unit),
-        "faithfulness": words.say(checks, **({"names": failed} if checks == "faithfulness_failed" else {})),
-        "order_stacked": words.say("order_stacked", size=size),
-        "order_wide": words.say("order_wide", size=size),
-        "weak": words.say("maps_negative") if report.call == "negative" else "",
-        "no_bar": "" if any(field.microns_per_pixel for field in report.deciding) else words.say("scale_unknown"),
-        "crops": words.say("map_crops") if any(field.shown for field in report.deciding) else "",
+        "legend_stacked": words.join(words.say("order_stacked", size=size), *legend),
+        "legend_wide": words.join(words.say("order_wide", size=size), *legend),
         "alt": words.say("map_alt", low=ticks[0], high=ticks[2], unit=unit),
     }
 

@@ -13,7 +13,7 @@ ALONE_MM = 58.0
 """Width of a field that is shown alone; see `case.typ`."""
 BESIDE_MM = 41.5
 """Largest width of a field that is shown beside others."""
-TILE_MM = 25.0
+TILE_MM = 22.0
 """Width of a tile on the page of tiles."""
 SLIDE_MM = 178.0
 """Width of the picture of a whole slide: all of the page between its margins."""

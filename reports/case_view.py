@@ -48,6 +48,7 @@ def view(
         "report_id": wording.short_name(report.report_id, 48),
         "case_id": wording.short_name(report.case_id, 48),
         "created": wording.moment(report.created, words),
+        "gap": words["gap"],
         "footer": words.say(
             "footer",
             report=wording.short_name(report.report_id, 40),

@@ -1,0 +1,168 @@
+"""What page 1 says of a borderline call, of disagreeing fields, of faint maps, of how fields were scored; slides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from pypdf import PdfReader
+
+from reports.case import CaseReport, CaseScore, FieldRow, ScoringFacts, write_case_report
+from reports.case_call_view import refer_view, strip_view
+from reports.case_maps_view import deciding_view
+from reports.case_parts import DecidingField, HeatMap, SlidePicture
+from reports.case_table_view import table_view
+from reports.words import words_of
+
+MakeCase = Callable[..., CaseReport]
+MakeRows = Callable[[int], tuple[FieldRow, ...]]
+WORDS = words_of("en")
+
+
+def set_pages(report: CaseReport, folder: Path) -> list[str]:
+    reader = PdfReader(write_case_report(report, folder / "case.pdf"))
+    return [" ".join(page.extract_text().replace("\u200b", "").replace("\u00a0", " ").split()) for page in reader.pages]
+
+
+def test_a_call_that_could_have_been_the_other_is_not_passed_over_where_the_rule_refers_nothing(
+    make_case: MakeCase,
+) -> None:
+    score = CaseScore(probability=0.62, logit=0.5, low=0.3, high=0.8, drawn_again="fields and networks")
+    report = make_case(score=score, refer=False, refer_because=("The conformal set holds this call alone.",))
+    said = refer_view(report, WORDS, 200)
+    assert said["answer"] == "Not by the rule, yet read it with particular care."
+    assert said["because"].startswith("The interval reaches across the threshold.")
+    clear = report.model_copy(update={"score": score.model_copy(update={"low": 0.5})})
+    assert refer_view(clear, WORDS, 200)["answer"] == "The model asks for no reading beyond the usual one."
+    referred = report.model_copy(update={"refer": True})
+    assert refer_view(referred, WORDS, 200)["answer"] == "Refer to a cytopathologist."
+
+
+def test_every_evaluable_field_is_in_the_strip(make_case: MakeCase, make_rows: MakeRows) -> None:
+    rows = make_rows(9)
+    refused = rows[0].model_copy(update={"evaluable": False, "rejected_because": "too dark"})
+    report = make_case(fields=(refused, *rows[1:]), deciding=(), field_threshold=0.41)
+    strip = strip_view(report, WORDS)
+    assert strip is not None
+    assert strip["said"].startswith(f"{sum(row.call == 'positive' for row in rows[1:])} of 8 evaluable fields")
+    heights = [share for _, _, share in strip["bars"]]
+    assert max(heights) == 1
+    # Shares are of the fullest step, which holds one field here.
+    assert sum(heights) == 8
+    assert all(0 <= start < 1 for start, _, _ in strip["bars"])
+
+
+def test_a_certain_field_is_in_the_last_step_of_the_strip(make_case: MakeCase, make_rows: MakeRows) -> None:
+    rows = tuple(row.model_copy(update={"probability": p}) for row, p in zip(make_rows(2), (1.0, 0.0), strict=True))
+    strip = strip_view(make_case(fields=rows, deciding=(), field_threshold=0.41), WORDS)
+    assert strip is not None
+    assert [start for start, _, _ in strip["bars"]] == [0.0, pytest.approx(0.975)]
+
+
+@pytest.mark.parametrize(
+    ("peak", "said"),
+    [
+        (None, ""),
+        (0.0, "map up to 0: almost blank"),
+        (0.02, "map up to 0.02: almost blank"),
+        (0.5, "map up to 0.5"),
+        (1.0, "map up to 1"),
+        (2.34, "map up to 2.3: beyond the scale"),
+    ],
+)
+def test_a_map_says_how_much_of_the_scale_it_uses(make_case: MakeCase, peak: float | None, said: str) -> None:
+    field = make_case().deciding[0].model_copy(update={"peak": peak})
+    shown = deciding_view(field, 0, 1.0, WORDS)
+    assert shown["peak"] == said
+    assert said in shown["overlay_alt"]
+
+
+def test_a_negative_case_says_what_its_colours_mean_and_failed_checks_are_named_on_page_1(
+    make_case: MakeCase, tmp_path: Path
+) -> None:
+    sentence = "Such maps were checked."
+    heat = HeatMap(method="LayerCAM", layer="backbone stage 3", high=0.1, faithfulness=sentence, view_size=96,
+                   failed_checks=("deletion",))  # fmt: skip
+    report = make_case(call="negative", score=CaseScore(probability=0.1, logit=-2.0), refer=False, heat_map=heat)
+    first, second = set_pages(report, tmp_path)
+    assert "the colours show the strongest of what little speaks for positive" in first
+    assert "not passed: deletion (page 2)" in first
+    assert "(at 96 × 96 px)" in first
+    assert sentence in second
+
+
+def test_networks_orientations_and_threshold_of_the_scoring_are_on_page_1(make_case: MakeCase, tmp_path: Path) -> None:
+    point = make_case().operating_point.model_copy(update={"overridden": True})
+    scoring = ScoringFacts(folds=(2,), test_time="dihedral", backend="onnx")
+    first, second = set_pages(make_case(scoring=scoring, operating_point=point), tmp_path)
+    assert "networks answered (fold 2)" in first
+    assert "a mean over 8 orientations" in first
+    assert "The threshold was set by the user to 0.41" in first
+    assert "1 of 1 networks, orientations: 8, onnx" in second
+    first, _ = set_pages(make_case(), tmp_path)
+    assert "networks answered" not in first
+    assert "orientations of the field" not in first
+
+
+def test_page_1_names_the_reasons_of_refused_fields_and_a_call_on_one_field(
+    make_case: MakeCase, make_rows: MakeRows, tmp_path: Path
+) -> None:
+    rows = make_rows(4)
+    dark = tuple(
+        row.model_copy(
+            update={"evaluable": False, "call": None, "quality": ("too dark",), "rejected_because": "too dark"}
+        )
+        for row in rows[1:]
+    )
+    first, _ = set_pages(make_case(fields=(rows[0], *dark), deciding=()), tmp_path)
+    assert "Fields used: 1 of 4. Rejected: 3 (too dark: 3; see page 2). The call rests on a single field." in first
+
+
+def slide_case(make_case: MakeCase, make_rows: MakeRows, folder: Path, tiles: int, shown: int = 20) -> CaseReport:
+    rows = make_rows(tiles)
+    report = make_case(fields=rows)
+    crop, overlay = report.deciding[0].crop, report.deciding[0].overlay
+    weighty = tuple(
+        DecidingField(name=row.name, crop=crop, overlay=overlay, probability=row.probability or 0.0, crop_width=384,
+                      microns_per_pixel=0.5, peak=0.01)
+        for row in rows[:shown]
+    )  # fmt: skip
+    picture = SlidePicture(name="slide one.svs", picture=overlay, tiles=tiles, evaluable=tiles, positive=7)
+    return make_case(fields=rows, deciding=weighty[:4], tiles=weighty, slides=(picture,), listed_in="images.csv")
+
+
+def test_a_slide_shows_its_weightiest_tiles_and_its_map_and_never_thousands_of_rows(
+    make_case: MakeCase, make_rows: MakeRows, tmp_path: Path
+) -> None:
+    report = slide_case(make_case, make_rows, tmp_path, 3000)
+    path = write_case_report(report, tmp_path / "case.pdf")
+    reader = PdfReader(path)
+    texts = [" ".join(page.extract_text().split()) for page in reader.pages]
+    assert len(texts) == 4
+    assert "The 20 tiles that weighed most; all 3,000 are listed in images.csv." in texts[1]
+    assert "median" in texts[1]
+    assert "Assessment by the cytopathologist" in texts[1]
+    assert "The 20 tiles that weighed most" in texts[2]
+    assert all(tile.name in texts[2] for tile in report.tiles)
+    assert "Where on the slide: slide one.svs" in texts[3]
+    assert "Tiles scored: 3,000; evaluable: 3,000; positive: 7." in texts[3]
+    assert path.stat().st_size < 2_000_000
+    assert write_case_report(report, tmp_path / "again.pdf").read_bytes() == path.read_bytes()
+
+
+def test_quantiles_are_those_of_numpy_over_the_evaluable_fields(make_case: MakeCase, make_rows: MakeRows) -> None:
+    rows = make_rows(101)
+    table = table_view(make_case(fields=rows), 40, WORDS)
+    head, probability, _ = table["spread"]
+    assert head[1:] == ["lowest", "5\u00a0%", "25\u00a0%", "median", "75\u00a0%", "95\u00a0%", "highest"]
+    assert probability[1:] == ["0.050", "0.096", "0.280", "0.510", "0.740", "0.924", "0.970"]
+    assert len(table["all"]) == 101
+
+
+def test_a_tile_that_is_no_field_of_the_case_is_refused(make_case: MakeCase, make_rows: MakeRows) -> None:
+    report = make_case()
+    stranger = report.deciding[0].model_copy(update={"name": "elsewhere"})
+    with pytest.raises(ValidationError, match="pictures of fields that are not in fields"):
+        make_case(tiles=(stranger,))
