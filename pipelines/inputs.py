@@ -1,25 +1,20 @@
-"""What to score: files, folders or a manifest, each image with a name and the case it belongs to."""
+"""What to score: each image with a name that no other has and the case it belongs to."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from msht.cohort.manifest import GROUP_COLUMNS, images_folder, read_table
 from msht.errors import InvalidInput
-from msht.files import inside
 from msht.images.reading import is_image_path
+from pipelines.score_sources import STANDARD_INPUT, Found, found_in
 
 if TYPE_CHECKING:
     from msht.images.slides import Tile
-
-TABLES = {".csv", ".tsv", ".parquet"}
 
 
 @dataclass(frozen=True)
@@ -42,81 +37,75 @@ class ScoreInput:
 def find_inputs(
     sources: Sequence[Path], *, case_from: str | None = None, images: Path | None = None
 ) -> list[ScoreInput]:
-    """Every image of files, folders and tables, in a stable order.
+    """Every photograph of files, folders, globs and tables, in a stable order.
 
     Args:
-        sources: image files, folders (searched whole), or tables with a column `image`.
-        case_from: regular expression over the path below the folder; its first group is the case. None: a
-            table's `case_id` (or patient or slide), else the folder that the image lies in, by its path.
+        sources: image files, folders (searched whole), globs, or tables with a column `image`.
+        case_from: regular expression over the name; its first group is the case. None: a table's `case_id` (or
+            patient or slide), else the folder that the image lies in, by its path.
         images: folder that the paths of a table start from.
 
     Raises:
         InvalidInput: if a source is not there, nothing is found, or the expression does not fit a file.
     """
-    pattern = _compile(case_from)
-    found: dict[str, ScoreInput] = {}
-    roots = [source for source in sources if source.is_dir()]
+    named: dict[str, ScoreInput] = {}
+    several = several_folders(sources)
     for source in sources:
-        if not source.exists():
-            raise InvalidInput(f"{source} does not exist.", "Give image files, folders or a table.")
-        for name, path, case in _of_source(source, images):
-            unique = f"{source.name}/{name}" if len(roots) > 1 and source.is_dir() else name
-            if unique in found:
-                if found[unique].path == path:
+        found = found_in(source, is_image_path, prefixed=several, images=images)
+        ordered = found if source.is_file() else sorted(found, key=lambda each: each.path)
+        for item in name_inputs(ordered, lambda name: named[name].path if name in named else None, case_from):
+            named[item.name] = item
+    if not named:
+        raise nothing_found(sources)
+    return list(named.values())
+
+
+def name_inputs(
+    found: Iterable[Found], taken: Callable[[str], Path | None], case_from: str | None
+) -> Iterator[ScoreInput]:
+    """Give each file that was found its name and case; a file that was found twice is given once.
+
+    Args:
+        found: the files.
+        taken: path of the input that has a name already; None where the name is free.
+        case_from: see `find_inputs`.
+
+    Raises:
+        InvalidInput: if two files cannot be told apart by name, the expression does not fit, or a table cannot hold
+            a name.
+    """
+    pattern = _compile(case_from)
+    for name, given, case in found:
+        path, unique = given.absolute(), name
+        if (other := taken(unique)) is not None:
+            if other == path:
+                continue
+            unique = f"{path.parent.name}/{path.name}"
+            if (other := taken(unique)) is not None:
+                if other == path:
                     continue
-                unique = f"{path.parent.name}/{path.name}"
-                if unique in found:
-                    raise InvalidInput(f"Two inputs are named '{unique}'.", "Score them into two folders.")
-            if pattern is not None:
-                case = _case_of(pattern, unique)
-            if not unique.isprintable() or not case.isprintable():
+                raise InvalidInput(f"Two inputs are named '{unique}'.", "Score them into two folders.")
+        if pattern is not None:
+            case = _case_of(pattern, unique)
+        for text in (unique, case, str(path)):
+            if not text.isprintable():
                 raise InvalidInput(
-                    f"The name {unique.encode('utf-8', 'backslashreplace').decode()!r} holds characters that no table "
+                    f"The name {text.encode('utf-8', 'backslashreplace').decode()!r} holds characters that no table "
                     "can hold.",
                     "Rename the file or folder.",
                 )
-            found[unique] = ScoreInput(unique, path.absolute(), case)
-    if not found:
-        raise InvalidInput(
-            f"There is no image in {', '.join(map(str, sources))}.", "Images end in .jpg, .png, .tif or .bmp."
-        )
-    return list(found.values())
+        yield ScoreInput(unique, path, case)
 
 
-def _of_source(source: Path, images: Path | None) -> list[tuple[str, Path, str]]:
-    if source.is_dir():
-        paths = sorted(
-            p
-            for p in source.rglob("*")
-            if p.is_file() and is_image_path(p) and not any(x.startswith(".") for x in p.relative_to(source).parts)
-        )
-        return [
-            (p.relative_to(source).as_posix(), p, _folder_case(p, source))
-            for p in paths
-            if p.resolve().is_relative_to(source.resolve())
-        ]
-    if source.suffix.lower() in TABLES:
-        frame = read_table(source)
-        if "image" not in frame:
-            raise InvalidInput(f"{source.name} has no column 'image'.", "Give a manifest.")
-        root = images_folder(source, images)
-        column = next((c for c in ("case_id", *GROUP_COLUMNS) if c in frame), None)
-        rows = []
-        for number, image in enumerate(frame["image"]):
-            if pd.isna(image) or (column and pd.isna(frame[column].iloc[number])):
-                empty = "image" if pd.isna(image) else column
-                raise InvalidInput(f"{source.name}, row {number + 2}: the cell '{empty}' is empty.", "Fill it.")
-            path = inside(root, str(image))
-            case = str(frame[column].iloc[number]) if column else Path(str(image)).parent.as_posix()
-            rows.append((str(image), path, case))
-        return rows
-    return [(source.name, source, source.resolve().parent.name)]
+def several_folders(sources: Sequence[Path]) -> bool:
+    """Whether the names in each folder must begin with the folder's own, to be told apart."""
+    return sum(source.is_dir() for source in sources) > 1
 
 
-def _folder_case(path: Path, source: Path) -> str:
-    """The whole path of the folder below the source: two patients may both have a folder `slide1`."""
-    folder = path.parent.relative_to(source).as_posix()
-    return source.resolve().name if folder == "." else folder
+def nothing_found(sources: Sequence[Path]) -> InvalidInput:
+    """Say that there is nothing to score."""
+    where = ", ".join("the list" if source == STANDARD_INPUT else str(source) for source in sources)
+    return InvalidInput(f"There is no image in {where}.", "Images end in .jpg, .png, .tif or .bmp.")
 
 
 def _compile(case_from: str | None) -> re.Pattern[str] | None:

@@ -2,42 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from msht import __version__
-from msht.bundle import read_bundle
-from msht.cohort.tables import harmless
-from msht.decision import Decision, decide_case
-from msht.errors import InvalidInput
-from msht.files import atomic_path, write_json
+from msht.bundle import Bundle, read_bundle
+from msht.errors import InvalidInput, UnreadableImage
+from msht.files import write_json
+from msht.images.reading import is_image_path
 from pipelines.ensemble import choose_device
-from pipelines.inputs import ScoreInput, find_inputs
+from pipelines.inputs import ScoreInput, name_inputs, nothing_found, several_folders
 from pipelines.progress import Interrupted, Progress, Silent, stage
-from pipelines.score_fields import FieldScorer, Row, ScoreSettings, decision_of, stamp_of
-from pipelines.score_parts import KIND, Parts
+from pipelines.score_fields import FieldScorer, Row, ScoreSettings, decision_of
+from pipelines.score_folder import KIND, RECORD
+from pipelines.score_sources import found_in
+from pipelines.score_store import Store
+from pipelines.score_tables import Written, write_tables
 from pipelines.words import now
 
-PART = 256
-"""Images a part: what a kill can cost."""
+if TYPE_CHECKING:
+    from pipelines.score_ray import RayScorer
+
+Executor = Literal["local", "ray"]
+Batches = Callable[[Iterator[ScoreInput]], Iterator[list[Row]]]
+"""Gives the rows of items, in batches of `batch_size` items that follow each other."""
+
+SAME = {
+    "bundle": "bundle",
+    "threshold": "threshold",
+    "all_folds": "choice of folds",
+    "folds": "choice of folds",
+    "test_time_augmentation": "test-time augmentation",
+    "backend": "backend",
+    "device": "device",
+    "batch_size": "batch size",
+    "slides": "slide settings",
+    "software": "software",
+}
+"""What must be as it was when a stopped scoring goes on, by key of `run.json`, in words: figures depend on it, some
+in the last digits only."""
 
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """What a scoring gave."""
+    """What a scoring gave.
+
+    Attributes:
+        out: the folder of the tables.
+        images: that could be read, evaluable or not.
+        not_evaluable: of these.
+        rejected: inputs that could not be read.
+        slides: whole slides, whose tiles are among the images.
+        calls: cases by their call.
+        seconds: that this call took for scoring.
+        images_per_second: of this call; 0 where nothing was left to score.
+        record: what `run.json` says.
+        notes: sentences about what could not be done besides.
+    """
 
     out: Path
     images: int
     not_evaluable: int
     rejected: int
-    cases: pd.DataFrame
+    slides: int
+    calls: dict[str, int]
     seconds: float
     images_per_second: float
+    record: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def cases(self) -> pd.DataFrame:
+        """The table of the cases."""
+        return pd.read_parquet(self.out / "cases.parquet")
 
 
 def score_images(
@@ -45,143 +89,195 @@ def score_images(
     sources: Sequence[Path],
     out: Path,
     *,
+    settings: ScoreSettings | None = None,
     case_from: str | None = None,
     images: Path | None = None,
+    listed: Iterable[str] | None = None,
     threshold: float | None = None,
     device: str = "auto",
+    executor: Executor = "local",
+    ray_address: str | None = None,
     progress: Progress | None = None,
 ) -> ScoreResult:
     """Score every image of the sources; a stopped scoring goes on where it was.
 
     Args:
         bundle_path: a bundle.
-        sources: image files, folders, or tables with a column `image`.
+        sources: image files, folders, globs, tables with a column `image`, slides, or `STANDARD_INPUT`.
         out: folder of the tables.
+        settings: of the user; None: `threshold` and `device`, and the defaults of the rest.
         case_from: see `find_inputs`.
         images: folder that the paths of a table start from.
+        listed: the paths that `STANDARD_INPUT` stands for.
         threshold: another case threshold than the bundle's; said in every output.
         device: `auto`, `cpu` or `cuda`.
+        executor: `local`, or `ray` for a cluster.
+        ray_address: of the cluster; None: the one that Ray finds, else one on this machine.
         progress: who listens.
 
     Raises:
-        InvalidInput: if the bundle is broken, nothing is to be scored, or `out` holds the scores of another
-            bundle; nothing is written then.
+        InvalidInput: if the bundle is broken, nothing is to be scored, or `out` holds other scores; nothing is
+            written then.
+        MissingResource: if `out` cannot be written; what was scored is kept.
+        Interrupted: on Ctrl-C; what was scored is kept.
     """
-    import time
-
     progress = progress or Silent()
-    if threshold is not None and not 0 < threshold < 1:
-        raise InvalidInput(f"--threshold is {threshold}.", "Give a probability between 0 and 1.")
+    settings = settings or ScoreSettings(threshold=threshold, device=device)
     bundle = read_bundle(bundle_path)
-    chosen = ScoreSettings(threshold=threshold, device=device)
-    decision = decision_of(bundle, chosen)
-    inputs = find_inputs(sources, case_from=case_from, images=images)
-    settings = {
+    settings.check(bundle)
+    record = record_of(bundle, settings, case_from=case_from, executor=executor)
+    try:
+        with Store(out, record, SAME) as store, ExitStack() as stack:
+            try:
+                list_inputs(store, sources, bundle, settings, case_from, images, listed, progress)
+                waiting = store.count_waiting()
+                scorer = stack.enter_context(_executor(bundle, settings, executor, ray_address)) if waiting else None
+            except (InvalidInput, KeyboardInterrupt):
+                store.discard()
+                raise
+            started = time.monotonic()
+            if scorer is not None:
+                _score(store, scorer.batches, waiting, progress)
+            stack.close()
+            seconds = time.monotonic() - started
+            written, notes, record = finish(store, bundle, settings, seconds, progress)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"Stopped; what was scored is kept. The same command goes on in {out}.") from error
+    return ScoreResult(
+        out=out,
+        images=written.counts.scored,
+        not_evaluable=written.counts.not_evaluable,
+        rejected=written.counts.rejected,
+        slides=written.counts.slides,
+        calls=written.calls,
+        seconds=seconds,
+        images_per_second=waiting / seconds if seconds > 0 and waiting else 0.0,
+        record=record,
+        notes=notes,
+    )
+
+
+def record_of(bundle: Bundle, settings: ScoreSettings, *, case_from: str | None, executor: str) -> dict[str, Any]:
+    """What `run.json` says of a scoring that is not finished."""
+    decision = decision_of(bundle, settings)
+    backend = settings.chosen_backend(bundle)
+    return {
         "kind": KIND,
         "bundle": {
-            "path": str(bundle_path.resolve()),
+            "path": str(bundle.path.resolve()),
             "digest": bundle.digest,
+            "model_digest": bundle.model_digest,
             "name": bundle.description.name,
         },
         "threshold": decision.case_point.threshold,
         "threshold_overridden": decision.case_point.overridden,
+        "folds": [fold.number for fold in bundle.chosen_folds(settings.folds)],
+        "all_folds": len(bundle.chosen_folds(settings.folds)) == len(bundle.description.folds),
+        "test_time_augmentation": settings.test_time,
+        "backend": backend.name,
+        "backend_reason": backend.reason,
+        "device": choose_device(settings.device).type,
+        "batch_size": settings.batch_size,
+        "workers": settings.decoders,
+        "executor": executor,
+        "slides": settings.slides.model_dump(),
         "case_from": case_from,
         "software": f"msht {__version__}",
+        "started": now(),
     }
-    choose_device(device)  # an unknown one is refused before anything is written
-    parts = Parts(out, settings)
-    done = parts.done()
-    waiting = [item for item in inputs if done.get(item.name) != stamp_of(item.path)]
-    scorer = FieldScorer(bundle, chosen)
-    started = time.monotonic()
-    try:
-        _score_parts(waiting, scorer, parts, progress)
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"Stopped; what was scored is kept. The same command goes on in {out}.") from error
-    seconds = time.monotonic() - started
-    scores, refused = parts.read({item.name for item in inputs})
-    scores, refused = _with_cases(scores, inputs), _with_cases(refused, inputs)
-    cases = case_table(scores, refused, decision)
-    _write_twins(scores, out / "images")
-    _write_twins(cases, out / "cases")
-    _write_twins(refused, out / "rejected")
-    summary: dict[str, Any] = {
-        "images": len(scores) + len(refused),
-        "scored": len(scores),
-        "not_evaluable": int((~scores["evaluable"]).sum()) if len(scores) else 0,
-        "rejected": len(refused),
-        "cases": len(cases),
+
+
+def list_inputs(
+    store: Store,
+    sources: Sequence[Path],
+    bundle: Bundle,
+    settings: ScoreSettings,
+    case_from: str | None,
+    images: Path | None,
+    listed: Iterable[str] | None,
+    progress: Progress,
+) -> None:
+    """List every input in the store, slides tile by tile, one at a time.
+
+    Raises:
+        InvalidInput: if there is none, or one cannot be listed; the list is then as it was.
+    """
+    from msht.images.slide_files import SLIDE_SUFFIXES, is_slide_path
+    from pipelines.score_slides import expand_slide
+
+    def wanted(path: Path) -> bool:
+        return is_image_path(path) or (path.suffix.lower() in SLIDE_SUFFIXES and not path.name.startswith("."))
+
+    several = several_folders(sources)
+    with stage(progress, "Finding images", None) as steps, store.listing():
+        for source in sources:
+            found = found_in(source, wanted, prefixed=several, images=images, listed=listed, leave_out=store.out)
+            for item in name_inputs(found, store.taken, case_from):
+                steps.advance()
+                if not is_slide_path(item.path):
+                    store.add(item)
+                    continue
+                store.add_slide(item)
+                try:
+                    tiles = expand_slide(item.path, item.name, item.case, bundle, settings.slides)
+                except UnreadableImage as error:
+                    store.refuse(item, error.problem)
+                else:
+                    for tile in tiles:
+                        store.add(tile)
+        if not steps.done:
+            raise nothing_found(sources)
+
+
+@contextmanager
+def _executor(
+    bundle: Bundle, settings: ScoreSettings, executor: Executor, ray_address: str | None
+) -> Iterator[FieldScorer | RayScorer]:
+    """What scores, here or over a cluster."""
+    if executor == "local":
+        yield FieldScorer(bundle, settings)
+        return
+    from pipelines.score_ray import RayScorer
+
+    with RayScorer(bundle, settings, ray_address) as scorer:
+        yield scorer
+
+
+def _score(store: Store, batches: Batches, waiting: int, progress: Progress) -> None:
+    """Score what is waiting, and keep each batch.
+
+    What was rejected before is tried in batches of its own, so that the others are cut as they would have been.
+    """
+    with stage(progress, "Scoring", waiting) as steps:
+        for source in (store.refused(), store.waiting()):
+            for rows in batches(source):
+                store.keep(rows)
+                steps.advance(len(rows))
+
+
+def finish(
+    store: Store, bundle: Bundle, settings: ScoreSettings, seconds: float, progress: Progress
+) -> tuple[Written, tuple[str, ...], dict[str, Any]]:
+    """Write the tables, `run.json` and the maps of the slides; gives what they say."""
+    decision = decision_of(bundle, settings)
+    with stage(progress, "Writing tables", None):
+        written = write_tables(store.answers, store.out, decision, store.record)
+    counts = written.counts
+    summary = {
+        "images": counts.scored + counts.rejected,
+        "scored": counts.scored,
+        "not_evaluable": counts.not_evaluable,
+        "rejected": counts.rejected,
+        "slides": counts.slides,
+        "cases": written.cases,
         "seconds": round(seconds, 2),
     }
-    write_json(out / "run.json", {**settings, "finished": now(), "summary": summary})
-    return ScoreResult(
-        out=out,
-        images=len(scores),
-        not_evaluable=summary["not_evaluable"],
-        rejected=len(refused),
-        cases=cases,
-        seconds=seconds,
-        images_per_second=len(waiting) / seconds if seconds > 0 and waiting else 0.0,
-    )
+    record = {**store.record, "finished": now(), "summary": summary, "tables": written.digests}
+    write_json(store.out / RECORD, record)
+    notes: list[str] = []
+    if counts.slides and counts.scored:
+        from pipelines.score_slides import write_slide_maps
 
-
-def _score_parts(waiting: Sequence[ScoreInput], scorer: FieldScorer, parts: Parts, progress: Progress) -> None:
-    """Score what is waiting, and keep it part by part."""
-    with stage(progress, "Scoring", len(waiting)) as steps:
-        for start in range(0, len(waiting), PART):
-            rows: list[Row] = []
-            for batch in scorer.batches(waiting[start : start + PART]):
-                rows += batch
-                steps.advance(len(batch))
-            plain = [{k: v for k, v in row.items() if k not in ("status", "case")} for row in rows]
-            kinds = [row["status"] for row in rows]
-            parts.write(
-                [row for row, kind in zip(plain, kinds, strict=True) if kind == "scored"],
-                [row for row, kind in zip(plain, kinds, strict=True) if kind == "rejected"],
-            )
-
-
-def case_table(scores: pd.DataFrame, refused: pd.DataFrame, decision: Decision) -> pd.DataFrame:
-    """A row per case: the call, what it rests on, and whether and why it is referred."""
-    names = sorted({*scores.get("case", []), *refused.get("case", [])})
-    rows = []
-    for case in names:
-        fields = scores[scores["case"] == case] if len(scores) else scores
-        good = fields[fields["evaluable"]] if len(fields) else fields
-        novel = int(good["out_of_distribution"].sum()) if len(good) else 0
-        logits = good["logit"].to_numpy(dtype=float) if len(good) else np.array([])
-        answer = decide_case(decision, logits, share_novel=novel / len(good) if len(good) else 0.0)
-        rows.append(
-            {
-                "case": case,
-                "call": answer.call,
-                "probability": answer.probability,
-                "logit": answer.logit,
-                "threshold": decision.case_point.threshold,
-                "threshold_overridden": decision.case_point.overridden,
-                "conformal_set": " ".join(answer.conformal),
-                "refer": bool(answer.reasons),
-                "reasons": " ".join(answer.reasons),
-                "fields": len(fields),
-                "evaluable_fields": len(good),
-                "positive_fields": int((good["call"] == "positive").sum()) if len(good) else 0,
-                "out_of_distribution_fields": novel,
-                "rejected_images": int((refused["case"] == case).sum()) if len(refused) else 0,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _with_cases(frame: pd.DataFrame, inputs: Sequence[ScoreInput]) -> pd.DataFrame:
-    cases = {item.name: item.case for item in inputs}
-    if frame.empty:
-        return pd.DataFrame({"image": pd.Series(dtype=str), "case": pd.Series(dtype=str), **dict(frame.items())})
-    frame.insert(1, "case", [cases[name] for name in frame["image"]])
-    return frame
-
-
-def _write_twins(frame: pd.DataFrame, base: Path) -> None:
-    with atomic_path(base.with_suffix(".parquet")) as temporary:
-        frame.to_parquet(temporary, index=False)
-    with atomic_path(base.with_suffix(".csv")) as temporary:
-        harmless(frame).to_csv(temporary, index=False)
+        with stage(progress, "Drawing slides", None):
+            notes = write_slide_maps(store.out, store.out / "images.parquet")
+    return written, tuple(notes), record

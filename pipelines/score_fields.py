@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from msht.bundle import Bundle, read_bundle
 from msht.decision import Decision, override_threshold
@@ -21,6 +21,7 @@ from msht.errors import InvalidInput, MissingResource
 from msht.images.preprocessing import view_of
 from msht.images.quality import Quality, measure_quality
 from msht.images.reading import ReadingRecord
+from msht.runtimes.choice import Choice, choose_backend
 from msht.runtimes.protocol import BackendName
 from pipelines.ensemble import choose_device
 from pipelines.fields import read_field
@@ -43,7 +44,7 @@ class ScoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    threshold: float | None = Field(None, gt=0, lt=1)
+    threshold: float | None = None
     """Case threshold instead of the bundle's."""
     folds: tuple[int, ...] | None = None
     """Numbers of the networks that answer; None: all."""
@@ -53,9 +54,9 @@ class ScoreSettings(BaseModel):
     """What runs the networks."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = None
     """Decoding threads; None: one a core."""
-    batch_size: int = Field(BATCH, ge=1)
+    batch_size: int = BATCH
     """Fields that the networks answer together."""
     slides: SlideSettings = SlideSettings()
     """How slides are cut into tiles."""
@@ -64,6 +65,28 @@ class ScoreSettings(BaseModel):
     def decoders(self) -> int:
         """Decoding threads."""
         return self.workers or min(MOST_WORKERS, available_cores())
+
+    def check(self, bundle: Bundle) -> None:
+        """Refuse what no scoring with this bundle can be.
+
+        Raises:
+            InvalidInput: naming the option.
+        """
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise InvalidInput(f"--threshold is {self.threshold}.", "Give a probability between 0 and 1.")
+        if self.workers is not None and not 1 <= self.workers <= 256:
+            raise InvalidInput(f"--workers is {self.workers}.", "Give a number of threads from 1 to 256.")
+        if not 1 <= self.batch_size <= 4096:
+            raise InvalidInput(f"--batch-size is {self.batch_size}.", "Give a number of images from 1 to 4096.")
+        bundle.chosen_folds(self.folds)
+        choose_device(self.device)
+        self.slides.check()
+
+    def chosen_backend(self, bundle: Bundle) -> Choice:
+        """What runs the networks, and why."""
+        if self.backend != "auto":
+            return Choice(self.backend, "chosen by the user")
+        return choose_backend(bundle, choose_device(self.device))
 
 
 @dataclass(frozen=True)
@@ -92,7 +115,9 @@ class FieldScorer:
         self.decision: Decision = decision_of(self.bundle, self.settings)
         self.folds = [fold.number for fold in self.bundle.chosen_folds(self.settings.folds)]
         self.ensemble = self.bundle.ensemble(
-            choose_device(self.settings.device), backend=self.settings.backend, folds=self.settings.folds
+            choose_device(self.settings.device),
+            backend=self.settings.chosen_backend(self.bundle).name,
+            folds=self.settings.folds,
         )
 
     def score(self, items: Sequence[ScoreInput]) -> list[Row]:

@@ -1,0 +1,179 @@
+"""Where inputs come from: files, folders, globs, tables and lists of paths. Found one by one, never all in memory."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePath
+from typing import IO, NamedTuple
+
+from msht.cohort.manifest import GROUP_COLUMNS, images_folder
+from msht.cohort.tables import EXCEL_ENDINGS, TEXT_ENDINGS, load_table
+from msht.errors import InvalidInput
+from msht.files import inside
+
+TABLES = frozenset((*TEXT_ENDINGS, *EXCEL_ENDINGS, ".parquet", ".xls", ".ods"))
+"""Endings of tables, and of some that are refused with a sentence of how to save them."""
+STANDARD_INPUT = Path("-")
+"""Stands for a list of paths on standard input."""
+
+BLOCK = 65536
+"""Bytes of a list that are read at a time."""
+
+Wanted = Callable[[Path], bool]
+
+
+class Found(NamedTuple):
+    """A file that was found."""
+
+    name: str
+    """Its path below the source, or its name."""
+    path: Path
+    case: str
+    """By the source: a column of the table, else the folder."""
+
+
+def found_in(
+    source: Path,
+    wanted: Wanted,
+    *,
+    prefixed: bool = False,
+    images: Path | None = None,
+    listed: Iterable[str] | None = None,
+    leave_out: Path | None = None,
+) -> Iterator[Found]:
+    """Every file of a source; those of a folder or glob in no order.
+
+    Args:
+        source: a file, a folder (searched whole), a glob, a table with a column `image`, or `STANDARD_INPUT`.
+        wanted: which files of a folder or glob are taken; a file that is named itself is always taken.
+        prefixed: whether names in a folder begin with the folder's own.
+        images: folder that the paths of a table start from.
+        listed: the paths that `STANDARD_INPUT` stands for.
+        leave_out: a folder that is not searched: the one that is written.
+
+    Raises:
+        InvalidInput: if the source is not there, a folder cannot be read, or a table names no image.
+    """
+    skipped = leave_out.resolve() if leave_out else None
+    if source == STANDARD_INPUT:
+        yield from _of_list(listed or (), wanted, skipped)
+    elif source.is_dir():
+        prefix = f"{source.name}/" if prefixed else ""
+        for found in _of_folder(source, wanted, skipped):
+            yield found._replace(name=prefix + found.name)
+    elif source.exists():
+        yield from _of_table(source, images) if source.suffix.lower() in TABLES else [_of_file(source)]
+    elif glob.has_magic(str(source)):
+        yield from _of_glob(source, wanted, skipped)
+    else:
+        raise InvalidInput(f"{source} does not exist.", "Give image files, folders, quoted globs or a table.")
+
+
+def lines_of(stream: IO[bytes], *, null: bool = False) -> Iterator[str]:
+    """The paths of a list: a line each, or each ended by a NUL byte as `find -print0` does; empty ones are left out."""
+    end, rest = (b"\0" if null else b"\n"), b""
+    while block := stream.read(BLOCK):
+        *whole, rest = (rest + block).split(end)
+        yield from _texts(whole, null)
+    yield from _texts([rest], null)
+
+
+def _texts(entries: Iterable[bytes], null: bool) -> Iterator[str]:
+    for entry in entries:
+        text = os.fsdecode(entry if null else entry.removesuffix(b"\r"))
+        if text.strip():
+            yield text
+
+
+def _of_file(path: Path) -> Found:
+    return Found(path.name, path, path.resolve().parent.name)
+
+
+def _of_folder(folder: Path, wanted: Wanted, skipped: Path | None) -> Iterator[Found]:
+    root = folder.resolve()
+    for path in _walk(folder, wanted, skipped):
+        if not path.is_symlink() or path.resolve().is_relative_to(root):
+            yield Found(path.relative_to(folder).as_posix(), path, _folder_case(path, folder))
+
+
+def _walk(folder: Path, wanted: Wanted, skipped: Path | None) -> Iterator[Path]:
+    """Files of a folder and those below it, without hidden ones; links to folders are not followed."""
+    below = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                path = folder / entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(path)
+                elif wanted(path) and entry.is_file():
+                    yield path
+    except OSError as error:
+        raise InvalidInput(
+            f"The folder {folder} cannot be read: {error.strerror or error}.", "Mend its rights, or leave it out."
+        ) from error
+    for path in below:
+        if skipped is None or path.resolve() != skipped:
+            yield from _walk(path, wanted, skipped)
+
+
+def _of_glob(pattern: Path, wanted: Wanted, skipped: Path | None) -> Iterator[Found]:
+    """Files that a pattern fits, hidden ones apart; names start where the pattern does."""
+    plain = next(number for number, part in enumerate(pattern.parts) if glob.has_magic(part))
+    root = Path(*pattern.parts[:plain])
+    within = root.resolve()
+    try:
+        for path in root.glob(str(Path(*pattern.parts[plain:]))):
+            where = path.resolve()
+            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+            if hidden or not where.is_relative_to(within) or (skipped is not None and where.is_relative_to(skipped)):
+                continue
+            for file in _walk(path, wanted, skipped) if path.is_dir() else [path] if wanted(path) else []:
+                yield Found(file.relative_to(root).as_posix(), file, _folder_case(file, root))
+    except (ValueError, NotImplementedError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"The pattern {pattern} cannot be read ({error}).", "Write ** between slashes.") from error
+
+
+def _of_table(source: Path, images: Path | None) -> Iterator[Found]:
+    table = load_table(source)
+    frame = table.frame
+    if "image" not in frame:
+        raise InvalidInput(f"{source.name} has no column 'image'.", "Give a manifest.")
+    root = images_folder(source, images)
+    column = next((c for c in ("case_id", *GROUP_COLUMNS) if c in frame), None)
+    cases = frame[column] if column else [None] * len(frame)
+    for row, image, case in zip(frame.index, frame["image"], cases, strict=True):
+        for name, value in (("image", image), (column, case)):
+            doubt = (table.unclear or {}).get((row, name or ""))
+            if name and (not isinstance(value, str) or not value.strip()):
+                raise InvalidInput(f"{source.name}, row {row}: the cell '{name}' is empty.", "Fill it.")
+            if doubt:
+                raise InvalidInput(f"{source.name}, row {row}: the cell '{name}' is unclear: {doubt}.", "Make it text.")
+        yield Found(image, inside(root, image), case if column else PurePath(image).parent.as_posix())
+
+
+def _of_list(listed: Iterable[str], wanted: Wanted, skipped: Path | None) -> Iterator[Found]:
+    """The files of a list, named as they are written there; one that is not there is found out when it is read."""
+    for text in listed:
+        path = Path(text)
+        if path.is_dir():
+            for file in _walk(path, wanted, skipped):
+                yield Found(file.as_posix(), file, _written_case(file))
+        else:
+            yield Found(path.as_posix(), path, _written_case(path))
+
+
+def _written_case(path: Path) -> str:
+    folder = path.parent.as_posix()
+    return path.resolve().parent.name if folder == "." else folder
+
+
+def _folder_case(path: Path, source: Path) -> str:
+    """The whole path of the folder below the source: two patients may both have a folder `slide1`."""
+    folder = path.parent.relative_to(source).as_posix()
+    return source.resolve().name if folder == "." else folder
