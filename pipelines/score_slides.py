@@ -73,7 +73,7 @@ def expand_slide(path: Path, name: str, case: str, bundle: Bundle, settings: Sli
 
     Args:
         path: the slide.
-        name: of the slide in the tables; a tile's name is `NAME#x012345-y067890`, its corner in px of level 0.
+        name: of the slide in the tables; a tile's name is `NAME#y012345-x067890`, its corner in px of level 0.
         case: that the tiles belong to.
         bundle: whose scale and crop the tiles have.
         settings: of the user.
@@ -95,7 +95,7 @@ def expand_slide(path: Path, name: str, case: str, bundle: Bundle, settings: Sli
         most_tiles=settings.max_tiles,
     )
     return [
-        ScoreInput(f"{name}#x{tile.left:06d}-y{tile.top:06d}", path.absolute(), case, tile=tile) for tile in plan.tiles
+        ScoreInput(f"{name}#y{tile.top:06d}-x{tile.left:06d}", path.absolute(), case, tile=tile) for tile in plan.tiles
     ]
 
 

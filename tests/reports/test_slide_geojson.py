@@ -12,7 +12,7 @@ import pytest
 from reports.slide_geojson import CLASS_COLOURS, TileFeature, write_slide_geojson
 
 
-def feature(name: str = "a.svs#x000100-y000200", **changes: object) -> TileFeature:
+def feature(name: str = "a.svs#y000200-x000100", **changes: object) -> TileFeature:
     facts = {"left": 100, "top": 200, "edge": 50, "classification": "positive", "measurements": {"probability": 0.75}}
     return TileFeature(name=name, **{**facts, **changes})  # type: ignore[arg-type]
 
@@ -31,7 +31,7 @@ def test_a_tile_is_a_feature_as_qupath_reads_it(tmp_path: Path) -> None:
     assert {tuple(point) for point in ring} == {(100, 200), (150, 200), (150, 250), (100, 250)}
     assert first["properties"] == {
         "objectType": "tile",
-        "name": "a.svs#x000100-y000200",
+        "name": "a.svs#y000200-x000100",
         "classification": {"name": "positive", "color": [213, 94, 0]},
         "isLocked": True,
         "measurements": {"probability": 0.75},
