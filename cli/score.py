@@ -2,57 +2,198 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from cli.options import Device, Images
 
+if TYPE_CHECKING:
+    from pipelines.score import ScoreResult
+    from pipelines.score_fields import ScoreSettings
+
+LISTED_CASES = 40
+"""Most cases that are listed on the screen; `cases.csv` has them all."""
+
+
+class TestTimeAugmentation(StrEnum):
+    """Orientations whose answers are averaged."""
+
+    none = "none"
+    flips = "flips"
+    dihedral = "dihedral"
+
+
+class Backend(StrEnum):
+    """What runs the networks."""
+
+    auto = "auto"
+    torch = "torch"
+    onnx = "onnx"
+    openvino = "openvino"
+
+
+class Executor(StrEnum):
+    """Where the work is done."""
+
+    local = "local"
+    ray = "ray"
+
 
 def score(
     bundle: Annotated[Path, Argument(help="Folder written by `msht bundle`.")],
-    inputs: Annotated[list[Path], Argument(help="Images, folders, or tables with a column `image`.")],
-    out: Annotated[Path, Option(help="Folder for the tables; a stopped scoring goes on there.")],
+    inputs: Annotated[
+        list[Path] | None,
+        Argument(help="Images, slides, folders, quoted globs, tables with a column `image`; - for a list of paths."),
+    ] = None,
+    out: Annotated[Path | None, Option(help="Folder for the tables; a stopped scoring goes on there.")] = None,
+    watch: Annotated[
+        Path | None, Option(help="Score the photographs that come into this folder, until Ctrl-C; without inputs.")
+    ] = None,
+    report: Annotated[bool, Option("--report", help="With --watch: keep a PDF of each case in OUT/reports.")] = False,
+    patience: Annotated[
+        float, Option(help="With --watch: seconds that a file may stay broken before it is rejected.")
+    ] = 10.0,
     case_from: Annotated[
         str | None,
         Option(help="Regular expression; its group in the path is the case. Default: the folder's name."),
     ] = None,
     images: Images = None,
+    null: Annotated[bool, Option("--null", help="The list on standard input is separated by NUL bytes.")] = False,
     threshold: Annotated[float | None, Option(help="Case threshold instead of the bundle's; said everywhere.")] = None,
+    folds: Annotated[str | None, Option(help="Networks that answer, e.g. 1,3. Default: all.")] = None,
+    test_time_augmentation: Annotated[
+        TestTimeAugmentation, Option(help="Mean over 4 (flips) or 8 (dihedral) orientations of each field.")
+    ] = TestTimeAugmentation.none,
     device: Device = "auto",
-    json: Annotated[bool, Option("--json", help="Print the summary as JSON.")] = False,
+    backend: Annotated[Backend, Option(help="What runs the networks; auto takes the fastest.")] = Backend.auto,
+    batch_size: Annotated[int, Option(help="Images that the networks answer together.")] = 32,
+    workers: Annotated[int | None, Option(help="Threads that decode images. Default: one a core.")] = None,
+    executor: Annotated[Executor, Option(help="local, or ray for many machines.")] = Executor.local,
+    ray_address: Annotated[str | None, Option(help="Of a running Ray cluster.")] = None,
+    slide_microns_per_pixel: Annotated[
+        float | None, Option(help="Slides: size of their pixels in um, where a file does not say it.")
+    ] = None,
+    field_microns_per_pixel: Annotated[
+        float | None, Option(help="Slides: scale of the fields that the bundle learned from, if it does not say it.")
+    ] = None,
+    overlap: Annotated[float, Option(help="Slides: share of a tile's edge that its neighbour shows too.")] = 0.0,
+    tile: Annotated[int | None, Option(help="Slides: edge of a tile in px of a field, if the bundle has none.")] = None,
+    max_tiles: Annotated[
+        int | None, Option(help="Slides: most tiles of a slide. Default: all that are stained.")
+    ] = None,
+    json: Annotated[bool, Option("--json", help="Print the summary as JSON; with --watch a line per image.")] = False,
 ) -> None:
     """Score images: a row per image, a row per case; a damaged image is a row with its reason."""
-    from cli.show import progress, say, table
+    import sys
+
+    from cli.show import progress, say
+    from msht.errors import InvalidInput
+
+    if out is None:
+        raise InvalidInput("--out is missing.", "Name the folder for the tables.")
+    if bool(inputs) == (watch is not None):
+        raise InvalidInput(
+            "There is nothing to score." if not inputs else "Inputs and --watch are both given.",
+            "Give images, folders, globs, tables or -; or a folder with --watch.",
+        )
+    if watch is None and report:
+        raise InvalidInput("--report is for --watch.", f"Write the PDFs with `msht report case {bundle} {out} --all`.")
+    if executor is Executor.local and ray_address is not None:
+        raise InvalidInput("--ray-address is given without --executor ray.", "Give both, or neither.")
+    if null and Path("-") not in (inputs or ()):
+        raise InvalidInput("--null is for a list of paths on standard input.", "Give - as the input, or leave it out.")
+    from pipelines.score_fields import ScoreSettings
+    from pipelines.score_slides import SlideSettings
+
+    settings = ScoreSettings(
+        threshold=threshold,
+        folds=_numbers(folds),
+        test_time=test_time_augmentation.value,
+        backend=backend.value,
+        device=device,
+        workers=workers,
+        batch_size=batch_size,
+        slides=SlideSettings(
+            slide_microns_per_pixel=slide_microns_per_pixel,
+            field_microns_per_pixel=field_microns_per_pixel,
+            overlap=overlap,
+            tile=tile,
+            max_tiles=max_tiles,
+        ),
+    )
+    if watch is not None:
+        if executor is not Executor.local:
+            raise InvalidInput("--watch works on this machine only.", "Leave --executor out.")
+        _watch(bundle, watch, out, settings, case_from=case_from, patience=patience, report=report, json=json)
+        return
     from pipelines.score import score_images
+    from pipelines.score_sources import lines_of
 
     with progress() as bars:
         result = score_images(
             bundle,
-            inputs,
+            inputs or (),
             out,
+            settings=settings,
             case_from=case_from,
             images=images,
-            threshold=threshold,
-            device=device,
+            listed=lines_of(sys.stdin.buffer, null=null),
+            executor=executor.value,
+            ray_address=ray_address,
             progress=bars,
         )
-    calls = result.cases["call"].value_counts().to_dict() if len(result.cases) else {}
+        for note in result.notes:
+            bars.say(note)
     if json:
         from json import dumps
 
-        summary = {
-            "images": result.images,
-            "not_evaluable": result.not_evaluable,
-            "rejected": result.rejected,
-            "cases": calls,
-            "seconds": round(result.seconds, 2),
-            "images_per_second": round(result.images_per_second, 1),
-        }
-        say(dumps(summary))
+        say(dumps(result.summary(), ensure_ascii=False))
         return
-    if len(result.cases) <= 40:
+    _print(result)
+
+
+def _watch(
+    bundle: Path,
+    folder: Path,
+    out: Path,
+    settings: ScoreSettings,
+    *,
+    case_from: str | None,
+    patience: float,
+    report: bool,
+    json: bool,
+) -> None:
+    from json import dumps
+
+    from pipelines.watch import Answer, watch_folder
+
+    from cli.show import progress, say
+
+    def tell(answer: Answer) -> None:
+        say(dumps(answer.row(), ensure_ascii=False) if json else answer.in_words())
+
+    with progress() as bars:
+        result = watch_folder(
+            bundle,
+            folder,
+            out,
+            settings=settings,
+            case_from=case_from,
+            patience=patience,
+            report=report,
+            tell=tell,
+            progress=bars,
+        )
+    say(dumps(result.summary(), ensure_ascii=False) if json else result.in_words())
+
+
+def _print(result: ScoreResult) -> None:
+    from cli.show import say, table
+
+    if result.number_of_cases <= LISTED_CASES:
         table(
             ["case", "call", "probability", "fields", "positive", "rejected"],
             [
@@ -68,8 +209,17 @@ def score(
             ],
             numbers=4,
         )
-    say(
-        f"{out}: {result.images} images scored ({result.not_evaluable} not evaluable), {result.rejected} rejected, "
-        f"{len(result.cases)} cases ({', '.join(f'{n} {c}' for c, n in calls.items())}); "
-        f"{result.images_per_second:.1f} images per second."
-    )
+    say(result.in_words())
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    from msht.errors import InvalidInput
+
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InvalidInput(
+            f"--folds is '{text}'.", "Give numbers of networks with commas between, e.g. 1,3."
+        ) from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
+    from rich.progress import Task
 
 
 LINE_EVERY = 15.0
@@ -35,7 +37,7 @@ class RichProgress:
         if not self.bars.console.is_terminal and time.monotonic() - self.last_line > LINE_EVERY:
             self.last_line = time.monotonic()
             task = next(task for task in self.bars.tasks if task.id == stage)
-            self.say(f"{task.description}  {done} of {task.total:.0f}  {note}".rstrip())
+            self.say(f"{task.description}  {_so_far(done, task.total)}{_rate(task)}  {note}".rstrip())
 
     def finish(self, stage: int) -> None:
         """Stop the clock of a bar."""
@@ -48,6 +50,18 @@ class RichProgress:
         self.bars.console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
+def _so_far(done: int, total: float | None) -> str:
+    return f"{done}" if total is None else f"{done} of {total:.0f}"
+
+
+def _rate(task: Task) -> str:
+    """How fast a stage is and how long it will take, where it goes by many small steps."""
+    if not task.speed or task.speed < 1:
+        return ""
+    left = "" if task.time_remaining is None else f", {timedelta(seconds=round(task.time_remaining))} left"
+    return f"  ({task.speed:.1f} per second{left})"
+
+
 @contextmanager
 def progress() -> Iterator[RichProgress]:
     """Bars that live as long as the block."""
@@ -56,10 +70,17 @@ def progress() -> Iterator[RichProgress]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+
+    class Rate(ProgressColumn):
+        """Steps per second, where they are many."""
+
+        def render(self, task: Task) -> str:
+            return f"{task.speed:.1f}/s" if task.speed and task.speed >= 1 else ""
 
     console = Console(stderr=True)
     with Progress(
@@ -69,6 +90,7 @@ def progress() -> Iterator[RichProgress]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        Rate(),
         TextColumn("{task.fields[note]}"),
         console=console,
         disable=not console.is_terminal,

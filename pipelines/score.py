@@ -5,24 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-
 from msht import __version__
 from msht.bundle import Bundle, read_bundle
-from msht.errors import InvalidInput, UnreadableImage
+from msht.errors import InvalidInput
 from msht.files import write_json
-from msht.images.reading import is_image_path
 from pipelines.ensemble import choose_device
-from pipelines.inputs import ScoreInput, name_inputs, nothing_found, several_folders
+from pipelines.inputs import ScoreInput
 from pipelines.progress import Interrupted, Progress, Silent, stage
 from pipelines.score_fields import FieldScorer, Row, ScoreSettings, decision_of
 from pipelines.score_folder import KIND, RECORD
-from pipelines.score_sources import found_in
+from pipelines.score_listing import list_inputs
+from pipelines.score_result import ScoreResult
 from pipelines.score_store import Store
 from pipelines.score_tables import Written, write_tables
 from pipelines.words import now
@@ -37,7 +33,6 @@ Batches = Callable[[Iterator[ScoreInput]], Iterator[list[Row]]]
 SAME = {
     "bundle": "bundle",
     "threshold": "threshold",
-    "all_folds": "choice of folds",
     "folds": "choice of folds",
     "test_time_augmentation": "test-time augmentation",
     "backend": "backend",
@@ -48,40 +43,6 @@ SAME = {
 }
 """What must be as it was when a stopped scoring goes on, by key of `run.json`, in words: figures depend on it, some
 in the last digits only."""
-
-
-@dataclass(frozen=True)
-class ScoreResult:
-    """What a scoring gave.
-
-    Attributes:
-        out: the folder of the tables.
-        images: that could be read, evaluable or not.
-        not_evaluable: of these.
-        rejected: inputs that could not be read.
-        slides: whole slides, whose tiles are among the images.
-        calls: cases by their call.
-        seconds: that this call took for scoring.
-        images_per_second: of this call; 0 where nothing was left to score.
-        record: what `run.json` says.
-        notes: sentences about what could not be done besides.
-    """
-
-    out: Path
-    images: int
-    not_evaluable: int
-    rejected: int
-    slides: int
-    calls: dict[str, int]
-    seconds: float
-    images_per_second: float
-    record: dict[str, Any]
-    notes: tuple[str, ...] = ()
-
-    @cached_property
-    def cases(self) -> pd.DataFrame:
-        """The table of the cases."""
-        return pd.read_parquet(self.out / "cases.parquet")
 
 
 def score_images(
@@ -185,48 +146,6 @@ def record_of(bundle: Bundle, settings: ScoreSettings, *, case_from: str | None,
         "software": f"msht {__version__}",
         "started": now(),
     }
-
-
-def list_inputs(
-    store: Store,
-    sources: Sequence[Path],
-    bundle: Bundle,
-    settings: ScoreSettings,
-    case_from: str | None,
-    images: Path | None,
-    listed: Iterable[str] | None,
-    progress: Progress,
-) -> None:
-    """List every input in the store, slides tile by tile, one at a time.
-
-    Raises:
-        InvalidInput: if there is none, or one cannot be listed; the list is then as it was.
-    """
-    from msht.images.slide_files import SLIDE_SUFFIXES, is_slide_path
-    from pipelines.score_slides import expand_slide
-
-    def wanted(path: Path) -> bool:
-        return is_image_path(path) or (path.suffix.lower() in SLIDE_SUFFIXES and not path.name.startswith("."))
-
-    several = several_folders(sources)
-    with stage(progress, "Finding images", None) as steps, store.listing():
-        for source in sources:
-            found = found_in(source, wanted, prefixed=several, images=images, listed=listed, leave_out=store.out)
-            for item in name_inputs(found, store.taken, case_from):
-                steps.advance()
-                if not is_slide_path(item.path):
-                    store.add(item)
-                    continue
-                store.add_slide(item)
-                try:
-                    tiles = expand_slide(item.path, item.name, item.case, bundle, settings.slides)
-                except UnreadableImage as error:
-                    store.refuse(item, error.problem)
-                else:
-                    for tile in tiles:
-                        store.add(tile)
-        if not steps.done:
-            raise nothing_found(sources)
 
 
 @contextmanager
