@@ -21,9 +21,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix of `path`, since many writers choose their format by it.
 
     Raises:
-        MissingResource: if the folder cannot be written or the disk is full.
+        MissingResource: if the folder cannot be written, the disk is full, or `path` is a device or a pipe.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # Renamed onto /dev/null, a report would take the place of the device.
+        raise MissingResource(f"{path} is a device or a pipe; no file can take its place.", "Name a file.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)

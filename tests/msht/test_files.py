@@ -215,3 +215,11 @@ def test_what_json_writes_is_stable(tmp_path: Path) -> None:
     first = (tmp_path / "a.json").read_bytes()
     write_json(tmp_path / "a.json", json.loads(first))
     assert (tmp_path / "a.json").read_bytes() == first
+
+
+def test_a_device_or_a_pipe_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(MissingResource, match="no file can take its place"), atomic_path(pipe) as temporary:
+        temporary.write_text("text")
+    assert pipe.is_fifo()
