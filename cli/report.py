@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +57,10 @@ def case(
         raise InvalidInput(f"--out {out} is a file.", "With --all it is the folder of the PDFs: name a folder.")
     if not every and out.is_dir():
         raise InvalidInput(f"--out {out} is a folder.", "Name the PDF to write, e.g. --out case.pdf.")
+    if not every and out.suffix.lower() != ".pdf":
+        raise InvalidInput(f"--out {out} does not end in .pdf.", "Name the PDF to write, e.g. --out case.pdf.")
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device) is None:
+        raise InvalidInput(f"--device {device} is not a device.", "Use auto, cpu, or cuda.")
     facts = []
     for text in entered or ():
         name, equals, value = text.partition("=")

@@ -115,7 +115,11 @@ def explain_case(
     method = method or str(kept_choice.get("method", METHOD))
     if chosen.empty:
         return Maps(folder, "", METHODS_IN_WORDS[method], 1.0, [])
-    ensemble = networks or bundle.ensemble(device, folds=list(folds) or None)
+    if networks is None:
+        from pipelines.ensemble import choose_device
+
+        networks = bundle.ensemble(choose_device(device), folds=list(folds) or None)
+    ensemble = networks
     shown, pictures, fields_with_crop = [], [], []
     for row in chosen.to_dict("records"):
         image = read_scored({str(column): value for column, value in row.items()})

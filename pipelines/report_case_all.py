@@ -26,6 +26,7 @@ from pipelines.report_case_scoring import Scoring, read_scoring
 from reports.case import CaseReport, write_case_report
 from reports.case_index import CaseIndex, IndexRow, write_case_index
 from reports.fonts import text_settings
+from reports.typesetting import TEMPLATES
 from reports.words import Language
 
 INDEX = "index.pdf"
@@ -250,6 +251,7 @@ class _Run:
             low=score.low if score else None,
             high=score.high if score else None,
             refer=bool(row["refer"]),
+            borderline=bool(report and report.borderline),
             unlike=bool(evaluable and novel / evaluable > 0.5),
             positive_fields=int(row["positive_fields"]),
             evaluable_fields=evaluable,
@@ -271,11 +273,15 @@ def unique_names(cases: Sequence[str]) -> dict[str, str]:
 
 def _key(report: CaseReport, language: Language) -> str:
     """Digest of all that the page shows but its time: equal for an equal report."""
+    # An older version's look and words are no reason to keep its report.
+    look = [sha256_of(TEMPLATES / name) for name in ("case.typ", "theme.typ", f"language_{language}.yaml")]
     said = report.model_dump_json(exclude={"created", "report_id"})
     shown = [picture for deciding in report.deciding for picture in (deciding.crop, deciding.overlay)]
+    shown += [picture for tile in report.tiles for picture in (tile.crop, tile.overlay)]
+    shown += [slide.picture for slide in report.slides]
     shown += [deciding.whole for deciding in report.deciding if deciding.whole is not None]
     shown += [rejected.picture for rejected in report.rejected_pictures]
-    return sha256_of_text("\n".join([language, said, *(sha256_of(picture) for picture in shown)]))
+    return sha256_of_text("\n".join([language, *look, said, *(sha256_of(picture) for picture in shown)]))
 
 
 def _read_journal(out: Path) -> dict[str, dict[str, str]]:

@@ -200,4 +200,4 @@ def _scored(report: CaseReport, words: Words) -> str:
         said.insert(0, wording.moment(scoring.finished, words))
     if scoring.backend is not None:
         said.append(wording.one_line(scoring.backend, 20, words))
-    return words["list"].join(said)
+    return words["clause"].join(said)
