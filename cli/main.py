@@ -19,6 +19,7 @@ from cli import (
     doctor,
     evaluate,
     explain,
+    export,
     models,
     promote,
     report,
@@ -35,6 +36,7 @@ app.command()(crossval.crossval)
 app.command()(compare.compare)
 app.command()(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
+app.command()(export.export)
 app.command()(score.score)
 app.command()(explain.explain)
 app.add_typer(report.app, name="report")

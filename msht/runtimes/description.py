@@ -64,8 +64,9 @@ class ExportDescription(BaseModel):
     def in_words(self) -> str:
         """The export with its figures, in a sentence."""
         found = self.verification
+        flipped = found.flipped_fields + found.flipped_cases
         return (
-            f"The {self.precision} {self.backend} export, held against PyTorch on {found.images} images: largest "
-            f"change of a probability {found.largest_change_fold:.1g} of one network and {found.largest_change:.1g} of all, "
-            f"{found.flipped_fields + found.flipped_cases} calls changed."
+            f"The {self.precision} {self.backend} export, held against PyTorch on {found.images} images: a probability "
+            f"changes by {found.largest_change:.1g} at most ({found.largest_change_fold:.1g} of a single network), "
+            f"{flipped} calls change."
         )
