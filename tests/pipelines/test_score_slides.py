@@ -20,7 +20,7 @@ from msht.errors import InvalidInput, UnreadableImage
 from msht.images.slides import read_tile
 from pipelines.inputs import ScoreInput
 from pipelines.progress import Interrupted
-from pipelines.score import ScoreResult, score_images
+from pipelines.score import score_images
 from pipelines.score_fields import FieldScorer, ScoreSettings
 from pipelines.score_slides import SlideSettings, expand_slide, tile_geometry
 
@@ -47,7 +47,7 @@ def bundle(world: Any) -> Bundle:
     return read_bundle(world.bundle)
 
 
-def score(world: Any, sources: list[Path], out: Path, **changes: Any) -> ScoreResult:
+def score(world: Any, sources: list[Path], out: Path, **changes: Any) -> Any:
     settings = ScoreSettings(slides=SLIDES.model_copy(update=changes))
     return score_images(world.bundle, sources, out, settings=settings)
 
