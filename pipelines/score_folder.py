@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ KIND = "scores"
 DATABASE = "scores.sqlite"
 LOCK = ".scoring.lock"
 RECORD = "run.json"
+_HALF = re.compile(r"\.(cases|images|rejected|run)\.\w+\.(parquet|csv|json)")
+"""Names of files that were being written when a scoring was killed."""
 
 
 def check_folder(out: Path) -> None:
@@ -66,6 +69,13 @@ def locked(out: Path, was_there: bool) -> BaseFileLock:
                 out.rmdir()
         raise cannot_write(out, error) from error
     return lock
+
+
+def clear_halves(out: Path) -> None:
+    """Remove what a killed scoring left half-written; to be called with the folder locked."""
+    for path in out.iterdir():
+        if _HALF.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def check_settings(out: Path, former: dict[str, Any], record: dict[str, Any], same: dict[str, str]) -> None:

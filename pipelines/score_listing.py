@@ -15,6 +15,9 @@ from pipelines.score_fields import ScoreSettings
 from pipelines.score_sources import TABLES, found_in
 from pipelines.score_store import Store
 
+SHOWN_EVERY = 500
+"""Files between two looks at the progress."""
+
 
 def list_inputs(
     store: Store,
@@ -37,12 +40,14 @@ def list_inputs(
     def wanted(path: Path) -> bool:
         return is_image_path(path) or (path.suffix.lower() in SLIDE_SUFFIXES and not path.name.startswith("."))
 
-    several = several_folders(sources)
+    several, listed_so_far = several_folders(sources), 0
     with stage(progress, "Finding images", None) as steps, store.listing():
         for source in sources:
             found = found_in(source, wanted, prefixed=several, images=images, listed=listed, leave_out=store.out)
             for item in name_inputs(found, store.taken, case_from):
-                steps.advance()
+                listed_so_far += 1
+                if listed_so_far % SHOWN_EVERY == 0:
+                    steps.at(listed_so_far)
                 if not is_slide_path(item.path):
                     store.add(item)
                     continue
@@ -56,5 +61,5 @@ def list_inputs(
                 else:
                     for tile in tiles:
                         store.add(tile)
-        if not steps.done:
+        if not listed_so_far:
             raise nothing_found(sources)

@@ -18,7 +18,7 @@ from msht.files import cannot_write, sha256_of, write_json
 from pipelines.inputs import ScoreInput
 from pipelines.score_answers import Answers
 from pipelines.score_fields import Row, rejected_row, stamp_of
-from pipelines.score_folder import DATABASE, LOCK, RECORD, check_folder, check_settings, locked
+from pipelines.score_folder import DATABASE, LOCK, RECORD, check_folder, check_settings, clear_halves, locked
 
 if TYPE_CHECKING:
     from msht.images.slides import Tile
@@ -76,6 +76,7 @@ class Store:
         self._lock = locked(out, self.was_there)
         try:
             check_folder(out)  # again, since another program may have begun in between
+            clear_halves(out)
             former = self._open()
             self.fresh = former is None
             if former is not None:
