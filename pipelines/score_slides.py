@@ -222,8 +222,11 @@ def _map_tiles(rows: pd.DataFrame) -> Iterator[MapTile]:
     from reports.slide_map import MapTile
 
     for row in rows.to_dict("records"):
-        probability = float(row["probability"]) if row.get("evaluable") else None
-        yield MapTile(int(row["tile_left"]), int(row["tile_top"]), int(row["tile_edge"]), probability)
+        place = int(row["tile_left"]), int(row["tile_top"]), int(row["tile_edge"])
+        if row.get("evaluable"):
+            yield MapTile(*place, float(row["probability"]), bool(row["out_of_distribution"]))
+        else:
+            yield MapTile(*place, None)
 
 
 def _features(scored: pd.DataFrame, lost: pd.DataFrame, slide_map: SlideMap) -> Iterator[TileFeature]:

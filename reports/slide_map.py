@@ -1,7 +1,8 @@
 """The heat map of a slide: where which probability was found, over a small grey picture of the slide.
 
 Probability is shown in viridis, whose order every reader sees. What has no probability is told by pattern, not by
-colour: crossed where a tile could not be evaluated, dotted where stained material was not scored.
+colour: crossed where a tile could not be evaluated, dotted where stained material was not scored. Lines across the
+colours mark tiles unlike the development cohort, whose probability means little.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ DPI = 200
 OPACITY = 0.72
 """Of the probability's colour over the grey picture: cells stay visible below."""
 
-MARGIN, TITLE, GAP, LEGEND = 4.0, 21.0, 8.0, 31.0
+MARGIN, TITLE, GAP, LEGEND = 4.0, 25.5, 8.0, 31.0
 """Of the figure, in mm: at the sides, above the first picture, between two above each other, below them."""
 
 GLASS, DARK = 240, 20
@@ -55,12 +56,14 @@ class MapTile:
         top: of the square in px of level 0.
         edge: of the square in px of level 0.
         probability: calibrated; None where the tile could not be evaluated or read.
+        novel: whether it is out of distribution.
     """
 
     left: int
     top: int
     edge: int
     probability: float | None
+    novel: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,26 +103,30 @@ class Coverage:
         probability: mean over the evaluable tiles that show the pixel, (h, w); NaN where none does.
         not_evaluable: where only tiles without an answer lie, (h, w).
         unscored: stained, but in no tile, (h, w).
+        novel: where an evaluable tile is out of distribution, (h, w).
     """
 
     probability: npt.NDArray[np.float64]
     not_evaluable: Mask
     unscored: Mask
+    novel: Mask
 
 
 def cover(slide: SlideMap) -> Coverage:
     """Lay the tiles over the picture."""
     shape = slide.foreground.shape
-    total, count, seen = np.zeros(shape), np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=bool)
+    total, count = np.zeros(shape), np.zeros(shape, dtype=np.int32)
+    seen, novel = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for tile in slide.tiles:
         place = tile_place(slide, tile)
         seen[place] = True
         if tile.probability is not None:
             total[place] += tile.probability
             count[place] += 1
+            novel[place] |= tile.novel
     with np.errstate(invalid="ignore"):
         probability = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return Coverage(probability, seen & (count == 0), slide.foreground & ~seen)
+    return Coverage(probability, seen & (count == 0), slide.foreground & ~seen, novel)
 
 
 def tile_place(slide: SlideMap, tile: MapTile) -> tuple[slice, slice]:
@@ -195,6 +202,7 @@ def paint(slide: SlideMap, coverage: Coverage) -> Pixels:
     colour = colours(coverage.probability[scored]).astype(np.float32)
     painted[scored] = (1 - OPACITY) * painted[scored] + OPACITY * colour
     step = pattern_step(slide.foreground.shape)
+    painted[coverage.novel & lined(slide.foreground.shape, step)] = 255
     patterned = coverage.not_evaluable | coverage.unscored
     painted[patterned] = 0.4 * painted[patterned] + 0.6 * 255  # dark tissue would hide the pattern
     painted[coverage.not_evaluable & crossed(slide.foreground.shape, step)] = DARK
@@ -216,6 +224,12 @@ def crossed(shape: tuple[int, ...], step: int) -> Mask:
     return mask
 
 
+def lined(shape: tuple[int, ...], step: int) -> Mask:
+    """Level lines."""
+    mask: Mask = np.broadcast_to((np.arange(shape[0]) % step < max(1, step // 5))[:, None], (shape[0], shape[1]))
+    return mask
+
+
 def dotted(shape: tuple[int, ...], step: int, *, shifted: bool = False) -> Mask:
     """Dots on a square grid; shifted, those between them."""
     rows, columns = np.ogrid[: shape[0], : shape[1]]
@@ -226,9 +240,12 @@ def dotted(shape: tuple[int, ...], step: int, *, shifted: bool = False) -> Mask:
 
 def _title(slide: SlideMap) -> str:
     scored = sum(tile.probability is not None for tile in slide.tiles)
-    counts = f"{scored:,} tiles scored, {len(slide.tiles) - scored:,} not evaluable"
-    facts = f"Bundle {printable(slide.bundle, 40)}; {slide.threshold}; {counts}"
-    return f"{printable(slide.name, 90)}\n{facts}\nDecision support, not a diagnosis"
+    novel = sum(tile.novel for tile in slide.tiles if tile.probability is not None)
+    counts = f"{scored:,} tiles scored"
+    counts += f", {novel:,} of them unlike the development cohort" if novel else ""
+    counts += f", {len(slide.tiles) - scored:,} not evaluable"
+    facts = f"Bundle {printable(slide.bundle, 40)}; {slide.threshold}"
+    return f"{printable(slide.name, 90)}\n{facts}\n{counts}\nDecision support, not a diagnosis"
 
 
 def printable(text: str, most: int) -> str:
@@ -254,7 +271,7 @@ def _draw_bar(place: _Page, slide: SlideMap, top: float, across: float) -> None:
 
 
 def _draw_legend(place: _Page, top: float) -> None:
-    scale = place.axes(MARGIN, top, 70.0, 4.0)
+    scale = place.axes(MARGIN, top, 66.0, 4.0)
     # As over bare glass, so that the bar's colours are those of the map.
     bar = (1 - OPACITY) * GLASS + OPACITY * colours(np.linspace(0, 1, 256)).astype(float)
     scale.imshow(np.rint(bar).astype(np.uint8)[None], aspect="auto", extent=(0, 1, 0, 1))
@@ -265,9 +282,12 @@ def _draw_legend(place: _Page, top: float) -> None:
     crosses[crossed(ground.shape[:2], 16)] = DARK
     dots[dotted(ground.shape[:2], 16)] = DARK
     dots[dotted(ground.shape[:2], 16, shifted=True)] = 255
+    lines = np.repeat(np.rint(bar[np.linspace(0, 255, 120).astype(int)])[None], 48, axis=0).astype(np.uint8)
+    lines[lined(ground.shape[:2], 16)] = 255
     for left, picture, words in (
-        (88.0, crosses, "tile not evaluable\nor not readable"),
-        (134.0, dots, "stained,\nnot scored"),
+        (80.0, crosses, "not evaluable\nor not readable"),
+        (115.0, dots, "stained,\nnot scored"),
+        (144.0, lines, "unlike the\ncohort"),
     ):
         swatch = place.axes(left, top - 1.0, 12.0, 5.0)
         swatch.imshow(picture, aspect="auto")

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from reports.slide_map import OPACITY, MapTile, SlideMap, cover, draw_slide_map, paint
+from reports.slide_map import OPACITY, MapTile, SlideMap, _title, cover, draw_slide_map, paint
 
 
 def slide(*tiles: MapTile, **changes: object) -> SlideMap:
@@ -62,6 +62,18 @@ def test_colours_are_viridis_over_grey_and_patterns_are_grey() -> None:
         assert part.max() - part.min() > 100, "and the pattern is seen"
     crossed, dotted = painted[0:20, 20:40, 0] < 60, painted[25:45, 20:40, 0] < 60
     assert not np.array_equal(crossed, dotted)
+
+
+def test_tiles_unlike_the_cohort_are_lined_and_counted() -> None:
+    usual, novel = slide(MapTile(1000, 500, 400, 0.7)), slide(MapTile(1000, 500, 400, 0.7, novel=True))
+    before, after = paint(usual, cover(usual)).astype(int), paint(novel, cover(novel)).astype(int)
+    changed = np.any(before != after, axis=2)
+    assert (after[changed] == 255).all()
+    assert changed[:40, :40].mean() < 0.5, "the colour is still seen"
+    assert changed[:40, :40].any()
+    assert not changed[:, 40:].any()
+    assert "1 of them unlike" in _title(novel)
+    assert "unlike" not in _title(usual)
 
 
 def test_a_picture_of_any_shape_is_drawn_and_equal_input_gives_equal_bytes() -> None:
