@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -67,13 +68,11 @@ class RayScorer:
         self._ray = ray
         self._mine = connect(address)
         try:
-            there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            self.gpus = self._gpus(settings.device, there)
-            by_cores = int(there.get("CPU", 0)) // cpus
-            self.workers = min(by_cores, int(there["GPU"])) if self.gpus else by_cores
-            if cpus < 1 or self.workers < 1:
+            self.gpus = self._gpus(settings.device, self._there())
+            self.workers = self._room()
+            if self.workers < 1:
                 raise InvalidInput(
-                    f"A worker needs {cpus} cores, but Ray has {there.get('CPU', 0):g}.", "Ask for fewer."
+                    f"A worker needs {cpus} cores, but Ray has {self._there().get('CPU', 0):g}.", "Ask for fewer."
                 )
         except BaseException:
             self.close()
@@ -110,47 +109,79 @@ class RayScorer:
             yield from self._of_window(window)
 
     def _of_window(self, window: Sequence[ScoreInput]) -> Iterator[list[Row]]:
-        data = self._ray.data
+        """Deal a window out, and what was lost with its workers again, as long as that gets on."""
         size = self.settings.batch_size
         batches = -(-len(window) // (size * self.workers * PARTS_A_WORKER))
         length = size * max(1, min(MOST_BATCHES, batches))
-        parts = [window[start : start + length] for start in range(0, len(window), length)]
+        starts = range(0, len(window), length)
+        waiting = {number: window[start : start + length] for number, start in enumerate(starts)}
+        failures, reason = 0, "no answer came"
+        while waiting:
+            try:
+                for number, rows in self._answers(waiting):
+                    del waiting[number]
+                    failures = 0
+                    yield rows
+            except (self._ray.exceptions.RayError, ConnectionError) as error:
+                if isinstance(error, self._ray.exceptions.RayTaskError):
+                    raise
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            failures += 1
+            if waiting and (failures > RETRIES or not self._recovered()):
+                raise MissingResource(f"Ray lost its workers: {reason[:200]}.", _KEPT)
+
+    def _answers(self, waiting: Mapping[int, Sequence[ScoreInput]]) -> Iterator[tuple[int, list[Row]]]:
+        """The rows of parts by their numbers, as they get ready."""
+        data = self._ray.data
         dealt = data.from_items(
-            [{"part": number, "items": as_text(part)} for number, part in enumerate(parts)],
-            override_num_blocks=len(parts),
+            [{"part": number, "items": as_text(part)} for number, part in waiting.items()],
+            override_num_blocks=len(waiting),
         )
-        answered = dealt.map_batches(
-            Worker,
-            batch_size=1,
-            compute=data.ActorPoolStrategy(size=min(self.workers, len(parts))),
-            num_cpus=self.cpus,
-            num_gpus=1 if self.gpus else 0,
-            fn_constructor_kwargs={
-                "path": str(self.bundle.path.resolve()),
-                "digest": self.bundle.digest,
-                "settings": self.settings.model_dump_json(),
-                "sent": [self._sent],
-            },
-            ray_remote_args_fn=_retried,
-        )
-        missing = set(range(len(parts)))
+        with warnings.catch_warnings():
+            # Ray means to name these two settings otherwise from version 2.64 on, and has not yet said how.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            answered = dealt.map_batches(
+                Worker,
+                batch_size=1,
+                compute=data.ActorPoolStrategy(size=min(self.workers, len(waiting))),
+                num_cpus=self.cpus,
+                num_gpus=1 if self.gpus else 0,
+                fn_constructor_kwargs={
+                    "path": str(self.bundle.path.resolve()),
+                    "digest": self.bundle.digest,
+                    "settings": self.settings.model_dump_json(),
+                    "sent": [self._sent],
+                },
+                max_restarts=-1,
+                max_task_retries=RETRIES,
+            )
+        parts = dict(waiting)
+        for answer in answered.iter_rows():
+            if answer["problem"]:
+                raise InvalidInput(answer["problem"], answer["mend"])
+            part = parts.pop(int(answer["part"]), None)
+            if part is None:  # answered before
+                continue
+            rows = json.loads(answer["rows"])
+            check_seen(rows, part, answer["machine"])
+            yield int(answer["part"]), rows
+
+    def _recovered(self) -> bool:
+        """Whether the cluster still has workers, when some were lost: a lost machine takes its cores along."""
         try:
-            for answer in answered.iter_rows():
-                if answer["problem"]:
-                    raise InvalidInput(answer["problem"], answer["mend"])
-                number, rows = int(answer["part"]), json.loads(answer["rows"])
-                if number not in missing:
-                    continue
-                check_seen(rows, parts[number], answer["machine"])
-                missing.discard(number)
-                yield rows
-        except (self._ray.exceptions.RayError, ConnectionError) as error:
-            if isinstance(error, self._ray.exceptions.RayTaskError):
-                raise
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise MissingResource(f"Ray lost its workers: {reason[:200]}.", _KEPT) from error
-        if missing:
-            raise MissingResource(f"Ray gave no answer about {len(missing)} of {len(parts)} parts.", _KEPT)
+            self.workers = self._room()
+        except (self._ray.exceptions.RayError, ConnectionError):
+            return False
+        return self.workers > 0
+
+    def _there(self) -> dict[str, float]:
+        return dict(self._ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+    def _room(self) -> int:
+        """How many workers the cluster has room for."""
+        there = self._there()
+        by_cores = int(there.get("CPU", 0)) // self.cpus if self.cpus > 0 else 0
+        return min(by_cores, int(there.get("GPU", 0))) if self.gpus else by_cores
 
     def _look(self, first: ScoreInput) -> None:
         """Ask every machine what it reads, before any works."""
@@ -218,11 +249,6 @@ def check_seen(rows: Sequence[Row], items: Sequence[ScoreInput], machine: str) -
             raise unseen(machine, str(item.path), "the image")
 
 
-def _retried() -> dict[str, int]:
-    """Start a lost worker again, always; deal a part out again, a few times."""
-    return {"max_restarts": -1, "max_task_retries": RETRIES}
-
-
 def files_of(bundle: Bundle) -> dict[str, bytes]:
     """Every file of a bundle, by its path below it."""
     from msht.bundle_description import DESCRIPTION, SEAL
@@ -238,4 +264,4 @@ def _keep_quiet(ray: Any) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
