@@ -21,6 +21,11 @@ class Language(StrEnum):
     zh = "zh"
 
 
+def _plain(text: str) -> str:
+    """Text of others as a terminal may have it: what would move or reorder it is shown by its code point."""
+    return "".join(character if character.isprintable() else f"<{ord(character):04X}>" for character in text)
+
+
 @app.command()
 def case(
     bundle: Annotated[Path, Argument(help="Folder written by `msht bundle`.")],
@@ -112,7 +117,7 @@ def case(
             progress=bars,
         )
     for failed, reason in result.failed.items():
-        say(f"{failed}: no report. {reason}")
+        say(_plain(f"{failed}: no report. {reason}"))
     say(f"{result.index}: {result.written} reports written, {result.kept} kept, {len(result.failed)} failed.")
     if result.failed:
         raise Exit(1)

@@ -151,7 +151,7 @@ def _cells(row: IndexRow, numbers: dict[str, int], words: Words) -> list[str]:
     call = words["unlike"] if row.unlike and row.call != "not evaluable" else words.stored(row.call)
     return [
         str(numbers[row.case_id]),
-        wording.short_name(row.case_id, 40),
+        wording.short_name(row.case_id, 40) or wording.MISSING,
         call,
         probability,
         words["yes"] if row.refer else words["with_care"] if row.borderline else words["no"],

@@ -46,13 +46,13 @@ def view(
     return {
         "words": words.tables["page"],
         "report_id": wording.short_name(report.report_id, 48),
-        "case_id": wording.short_name(report.case_id, 48),
+        "case_id": wording.short_name(report.case_id, 48) or wording.MISSING,
         "created": wording.moment(report.created, words),
         "gap": words["gap"],
         "footer": words.say(
             "footer",
             report=wording.short_name(report.report_id, 40),
-            case=wording.short_name(report.case_id, 24),
+            case=wording.short_name(report.case_id, 16) or wording.MISSING,
         ),
         "kind": report.call,
         "picture_mm": picture_mm,

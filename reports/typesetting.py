@@ -159,9 +159,10 @@ def _cannot_set(text: str, source: BaseModel, language: Language) -> InvalidInpu
 def _refuse(where: str, character: str, why: str, *, chinese: bool = False) -> InvalidInput:
     name = unicodedata.name(character, "unnamed")
     shown = f"'{character}' " if character.isprintable() else ""
+    # The id of a case comes with the scores: it cannot be mended on the way to the page.
+    there = "in the folder or table that was scored, and score again" if where == "case_id" else "there"
+    again = "" if where == "case_id" else " and write the report again"
     return InvalidInput(
         f"{where}: the character {shown}(U+{ord(character):04X}, {name}) cannot be set: it is {why}.",
-        "Write the report with --language zh, or replace it there."
-        if chinese
-        else "Replace it there and write the report again.",
+        f"Write the report with --language zh, or replace it {there}." if chinese else f"Replace it {there}{again}.",
     )
