@@ -57,7 +57,7 @@ def list_inputs(
                 try:
                     tiles = expand_slide(item.path, item.name, item.case, bundle, settings.slides)
                 except UnreadableImage as error:
-                    store.refuse(item, error.problem)
+                    store.refuse(item, str(error))
                 else:
                     for tile in tiles:
                         store.add(tile)

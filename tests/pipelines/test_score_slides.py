@@ -205,3 +205,4 @@ def test_a_slide_without_a_resolution_is_a_rejected_row_that_names_the_option(
     score(world, [silent], tmp_path / "out")
     (reason,) = pd.read_csv(tmp_path / "out" / "rejected.csv")["reason"]
     assert "does not say how large its pixels are" in reason
+    assert "--slide-microns-per-pixel" in reason
