@@ -200,16 +200,29 @@ def write_case_report(report: CaseReport, out: Path, *, language: Language = "en
         MissingResource: if there is no font for the language.
     """
     files = pictures_for_page(report)
-    tight = {1: 0, 2: 0}
     words = words_of(language)
-    while tight[1] < len(_PAGE_1) and tight[2] < len(_PAGE_2):
-        data = view(report, words, page_1=_PAGE_1[tight[1]], page_2=_PAGE_2[tight[2]])
+    made: dict[tuple[int, int], bytes] = {}
+    # The roomiest setting that fits: halved for page 1, which has many, step by step for page 2, which seldom needs it.
+    roomy, tight, second = 0, len(_PAGE_1) - 1, 0
+    first = roomy
+    while second < len(_PAGE_2):
+        data = view(report, words, page_1=_PAGE_1[first], page_2=_PAGE_2[second])
         try:
-            pdf = typeset("case.typ", data, files=files, created=report.created, source=report, language=language)
+            made[first, second] = typeset(
+                "case.typ", data, files=files, created=report.created, source=report, language=language
+            )
+            tight = first
         except DoesNotFit as error:
-            tight[error.page] += 1
-            continue
-        return write_pdf(pdf, out)
+            if error.page == 1:
+                if first == tight:
+                    break
+                roomy = first + 1
+            else:
+                tight = first
+                second += 1
+        if (roomy, second) in made and roomy == tight:
+            return write_pdf(made[roomy, second], out)
+        first = (roomy + tight) // 2
     raise InvalidInput(
         f"The report of case '{short_name(report.case_id)}' does not fit two pages.",
         "Shorten the reasons, warnings and limits handed over with it.",
