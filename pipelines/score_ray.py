@@ -45,7 +45,7 @@ class RayScorer:
     Args:
         bundle: a bundle; sent along where a machine cannot read it under its path.
         settings: of the user; `workers` counts the decoding threads of each worker.
-        address: of a running cluster; None starts Ray on this machine.
+        address: of a running cluster; None: what RAY_ADDRESS says, else Ray is started on this machine.
         cpus: processor cores of each worker.
 
     Raises:
@@ -60,6 +60,7 @@ class RayScorer:
             import ray.data
         except ImportError as error:
             raise MissingResource("Ray is not installed.", "Run `pip install 'msht[ray]'`.") from error
+        from pipelines.ensemble import choose_device
         from pipelines.executors_ray import connect
 
         self.bundle = bundle
@@ -68,19 +69,26 @@ class RayScorer:
         self._ray = ray
         self._mine = connect(address)
         try:
-            self.gpus = self._gpus(settings.device, self._there())
+            # Device and backend are decided here, for all workers alike: what `run.json` says holds for every row.
+            device = choose_device(settings.device).type
+            self.gpus = device == "cuda"
             self.workers = self._room()
             if self.workers < 1:
                 raise InvalidInput(
-                    f"A worker needs {cpus} cores, but Ray has {self._there().get('CPU', 0):g}.", "Ask for fewer."
+                    f"A worker needs {cpus} cores{' and a GPU' if self.gpus else ''}, but Ray has "
+                    f"{self._there().get('CPU', 0):g} cores and {self._there().get('GPU', 0):g} GPUs.",
+                    "Use --device cpu, or another cluster.",
                 )
         except BaseException:
             self.close()
             raise
-        device = settings.device if self.gpus else "cpu"
-        self.settings = settings.model_copy(update={"device": device, "workers": settings.workers or cpus})
+        backend = settings.chosen_backend(bundle).name
+        self.settings = settings.model_copy(
+            update={"device": device, "backend": backend, "workers": settings.workers or cpus}
+        )
         self._sent: Any = None
-        self._looked = address is None  # on this machine every worker reads what this program reads
+        # On this machine every worker reads what this program reads.
+        self._looked = address is None and "RAY_ADDRESS" not in os.environ
         _keep_quiet(ray)
 
     def __enter__(self) -> RayScorer:
@@ -151,6 +159,7 @@ class RayScorer:
                     "digest": self.bundle.digest,
                     "settings": self.settings.model_dump_json(),
                     "sent": [self._sent],
+                    "threads": self.cpus,
                 },
                 max_restarts=-1,
                 max_task_retries=RETRIES,
@@ -210,12 +219,6 @@ class RayScorer:
         if not all(sight.bundle for sight in sights):
             self._sent = ray.put(files_of(self.bundle))
         self._looked = True
-
-    def _gpus(self, device: str, there: Mapping[str, float]) -> bool:
-        found = there.get("GPU", 0) >= 1
-        if device.startswith("cuda") and not found:
-            raise InvalidInput(f"--device {device}: the cluster has no GPU.", "Use --device cpu.")
-        return found and device != "cpu"
 
 
 def judge(sights: Sequence[Sight], image: Path) -> None:

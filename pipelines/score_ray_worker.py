@@ -35,9 +35,12 @@ class Sight:
 class Worker:
     """Answers parts with a bundle that it loads once; what a person can mend comes back as words."""
 
-    def __init__(self, path: str, digest: str, settings: str, sent: Sequence[Any]) -> None:
+    def __init__(self, path: str, digest: str, settings: str, sent: Sequence[Any], threads: int) -> None:
+        import torch
+
         from pipelines.score_fields import FieldScorer, ScoreSettings
 
+        torch.set_num_threads(threads)  # every other core has a worker of its own
         self.scorer: FieldScorer | None = None
         self.words = ("", "")
         self.folder: tempfile.TemporaryDirectory[str] | None = None

@@ -63,6 +63,9 @@ def serve_bundle(
         import torch
         import uvicorn
 
+        from msht.bundle import read_bundle
+        from msht.runtimes.choice import choose_backend
+        from pipelines.ensemble import choose_device
         from pipelines.score_fields import available_cores
         from pipelines.serving import BundleModel, example
         from pipelines.serving_application import NOTICE, application
@@ -70,9 +73,12 @@ def serve_bundle(
         _log_to_standard_error()
         cores = available_cores()
         workers = workers or max(2, min(8, cores // 2))
-        threads = max(1, min(torch.get_num_threads(), cores // workers))
-        model = BundleModel(device, chosen, threads)
-        model.load(bundle_path)
+        bundle = read_bundle(bundle_path)
+        name = choose_backend(bundle, choose_device(device)).name if backend == "auto" else chosen
+        # OpenVINO answers one batch after another, each on all cores; the others answer batches side by side.
+        threads = max(1, min(torch.get_num_threads(), cores if name == "openvino" else cores // workers))
+        model = BundleModel(device, name, threads)
+        model.load(bundle)
         model.predict(None, example())  # the first answer is the slow one, and shows that there is one
         server = uvicorn.Server(
             uvicorn.Config(
@@ -89,7 +95,6 @@ def serve_bundle(
         )
         listener.listen(1024)
         address = _address(listener)
-        bundle = model.bundle
         say(f"Serving {bundle.description.name} ({bundle.short_digest}) at {address}/invocations; {NOTICE}")
         say(
             f"Ready after {time.monotonic() - began:.1f} s: {len(model.ensemble.folds)} networks on "

@@ -6,8 +6,10 @@ import base64
 import binascii
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -88,19 +90,22 @@ class BundleModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Read and check the bundle, and load its networks."""
-        self.load(Path(context.artifacts[ARTEFACT]))
+        self.load(read_bundle(Path(context.artifacts[ARTEFACT])))
 
-    def load(self, path: Path) -> None:
-        """Read and check a bundle, and load its networks.
+    def load(self, bundle: Bundle) -> None:
+        """Load the networks of a bundle.
 
         Raises:
-            InvalidInput: if the bundle is broken, or there is no such device or backend.
+            InvalidInput: if there is no such device or backend.
         """
         import os
 
         device = choose_device(self.device or os.environ.get("MSHT_DEVICE", "auto"))
-        self.bundle: Bundle = read_bundle(path)
-        self.ensemble: Ensemble = self.bundle.ensemble(device, backend=self.backend, threads=self.threads)
+        self.bundle: Bundle = bundle
+        self.ensemble: Ensemble = bundle.ensemble(device, backend=self.backend, threads=self.threads)
+        # A queue of OpenVINO must not be filled by two threads; it takes all cores for a batch anyhow.
+        alone = self.ensemble.runtime.backend == "openvino"
+        self._turn: AbstractContextManager[Any] = Lock() if alone else nullcontext()
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """A row per image; one that cannot be read is not evaluable, and the others are answered.
@@ -159,7 +164,8 @@ class BundleModel(PythonModel):
         if good:
             if until is not None:
                 until.check()
-            scores = self.ensemble.score(np.stack([view for _, view in good]))
+            with self._turn:
+                scores = self.ensemble.score(np.stack([view for _, view in good]))
             for number, (row, _) in enumerate(good):
                 probability = float(scores.probability[number])
                 side = "positive" if probability >= decision.field_point.threshold else "negative"

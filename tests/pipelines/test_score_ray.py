@@ -82,7 +82,7 @@ def ask(worker: Worker, items: list[ScoreInput]) -> dict[str, Any]:
 def test_a_worker_answers_a_part_as_one_process_does(world: Any) -> None:
     settings = ScoreSettings(device="cpu", workers=1)
     items = find_inputs([world.cohort / "images"])[:5]
-    worker = Worker(str(world.bundle), read_bundle(world.bundle).digest, settings.model_dump_json(), [None])
+    worker = Worker(str(world.bundle), read_bundle(world.bundle).digest, settings.model_dump_json(), [None], 1)
     answer = ask(worker, items)
     assert (answer["part"], answer["problem"]) == (3, "")
     check_same(by_name(json.loads(answer["rows"])), by_name(FieldScorer(world.bundle, settings).score(items)))
@@ -92,11 +92,11 @@ def test_a_worker_that_cannot_read_the_bundle_says_so_in_a_sentence(world: Any, 
     settings = ScoreSettings(device="cpu").model_dump_json()
     digest = read_bundle(world.bundle).digest
     for path, wanted in ((tmp_path / "none", digest), (world.bundle, "another")):
-        answer = ask(Worker(str(path), wanted, settings, [None]), [])
+        answer = ask(Worker(str(path), wanted, settings, [None], 1), [])
         assert "cannot read the bundle" in answer["problem"]
         assert "same path" in answer["mend"]
     settings = ScoreSettings(device="cpu", folds=(7,)).model_dump_json()
-    assert "no fold 7" in ask(Worker(str(world.bundle), digest, settings, [None]), [])["problem"]
+    assert "no fold 7" in ask(Worker(str(world.bundle), digest, settings, [None], 1), [])["problem"]
 
 
 def test_the_part_of_a_slide_goes_to_a_worker_and_back() -> None:

@@ -23,6 +23,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from msht.bundle import read_bundle
 from pipelines.serving import BundleModel, example
 from pipelines.serving_application import application
 from pipelines.serving_requests import Limits
@@ -56,7 +57,7 @@ def environment() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def model(world: Any) -> BundleModel:
     loaded = BundleModel("cpu", "torch", 1)
-    loaded.load(world.bundle)
+    loaded.load(read_bundle(world.bundle))
     loaded.predict(None, example())
     return loaded
 
