@@ -65,10 +65,17 @@ def export_bundle(
         InvalidInput: if the export answers differently; the bundle is as it was then.
         MissingResource: if a package is missing.
     """
-    progress = progress or Silent()
     bundle = read_bundle(path)
     _check(to, precision, run, images, most)
     pictures = _pictures(bundle, run, images, most)
+    return export_with(bundle, to, precision, pictures, progress=progress)
+
+
+def export_with(
+    bundle: Bundle, to: Target, precision: Precision, pictures: Pictures, *, progress: Progress | None = None
+) -> Bundle:
+    """Export a bundle, verified and calibrated with these pictures; see `export_bundle`."""
+    progress = progress or Silent()
     verified, calibrated = pictures.verify, pictures.calibrate if precision == "int8" else {}
     try:
         with tempfile.TemporaryDirectory(prefix="msht-export-") as scratch:
@@ -102,7 +109,7 @@ def export_bundle(
             export = _described(to, precision, pictures, found, _rates(loaded, candidate, views[:BATCH]))
             return add_export(bundle, export, folder)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"Stopped; {path} is as it was.") from error
+        raise Interrupted(f"Stopped; {bundle.path} is as it was.") from error
 
 
 def _check(to: Target, precision: Precision, run: Path | None, images: Path | None, most: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -58,7 +59,7 @@ def shut_telemetry() -> None:
     sender.send = lambda *_, **__: None
 
 
-@contextmanager
+@contextlib.contextmanager
 def without_chatter() -> Iterator[None]:
     """Keep the exporters' notes and warnings from a user who can do nothing about them."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "nncf")]
@@ -66,7 +67,7 @@ def without_chatter() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # NNCF draws bars of its own
             warnings.simplefilter("ignore")
             yield
     finally:

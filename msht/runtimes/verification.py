@@ -53,6 +53,9 @@ def compare_scores(
             then every network counts.
         cases: of each image, shape (B,).
     """
+    answered = (before.fold_probabilities, after.fold_probabilities, before.novelty, after.novelty)
+    if not all(np.isfinite(values).all() for values in answered):
+        return Differences(float("inf"), float("inf"), 0, 0)  # nothing compares with what is no number
     change_fold, fields, changed_cases = 0.0, 0, 0
     for place, number in enumerate(numbers):
         seen = (held_out == number) | (held_out == 0)
@@ -79,9 +82,7 @@ def compare_scores(
 
 
 def _largest(first: np.ndarray, second: np.ndarray) -> float:
-    """Largest change; infinite where an answer is no number, since nothing compares with that."""
-    change = np.abs(first - second)
-    return float(change.max()) if np.isfinite(change).all() else float("inf")
+    return float(np.abs(first - second).max())
 
 
 def _flipped(first: np.ndarray, second: np.ndarray, decision: Decision) -> int:
