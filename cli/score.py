@@ -11,8 +11,8 @@ from typer import Argument, Option
 from cli.options import Device, Images
 
 if TYPE_CHECKING:
-    from pipelines.score import ScoreResult
     from pipelines.score_fields import ScoreSettings
+    from pipelines.score_result import ScoreResult
 
 LISTED_CASES = 40
 """Most cases that are listed on the screen; `cases.csv` has them all."""
@@ -166,11 +166,13 @@ def _watch(
     report: bool,
     json: bool,
 ) -> None:
+    import signal
     from json import dumps
 
+    from cli.show import progress, say
     from pipelines.watch import Answer, watch_folder
 
-    from cli.show import progress, say
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as services are stopped: the same as Ctrl-C
 
     def tell(answer: Answer) -> None:
         say(dumps(answer.row(), ensure_ascii=False) if json else answer.in_words())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,7 @@ from msht.files import write_json
 from pipelines.ensemble import choose_device
 from pipelines.inputs import ScoreInput
 from pipelines.progress import Interrupted, Progress, Silent, stage
+from pipelines.score_answers import Answers
 from pipelines.score_fields import FieldScorer, Row, ScoreSettings, decision_of
 from pipelines.score_folder import KIND, RECORD
 from pipelines.score_listing import list_inputs
@@ -101,21 +102,10 @@ def score_images(
                 _score(store, scorer.batches, waiting, progress)
             stack.close()
             seconds = time.monotonic() - started
-            written, notes, record = finish(store, bundle, settings, seconds, progress)
+            done = finish(store.answers, out, record, bundle, settings, seconds, progress)
     except KeyboardInterrupt as error:
         raise Interrupted(f"Stopped; what was scored is kept. The same command goes on in {out}.") from error
-    return ScoreResult(
-        out=out,
-        images=written.counts.scored,
-        not_evaluable=written.counts.not_evaluable,
-        rejected=written.counts.rejected,
-        slides=written.counts.slides,
-        calls=written.calls,
-        seconds=seconds,
-        images_per_second=waiting / seconds if seconds > 0 and waiting else 0.0,
-        record=record,
-        notes=notes,
-    )
+    return ScoreResult.of(out, *done, seconds=seconds, scored_now=waiting)
 
 
 def record_of(bundle: Bundle, settings: ScoreSettings, *, case_from: str | None, executor: str) -> dict[str, Any]:
@@ -175,12 +165,30 @@ def _score(store: Store, batches: Batches, waiting: int, progress: Progress) -> 
 
 
 def finish(
-    store: Store, bundle: Bundle, settings: ScoreSettings, seconds: float, progress: Progress
+    answers: Answers,
+    out: Path,
+    record: Mapping[str, Any],
+    bundle: Bundle,
+    settings: ScoreSettings,
+    seconds: float,
+    progress: Progress,
 ) -> tuple[Written, tuple[str, ...], dict[str, Any]]:
-    """Write the tables, `run.json` and the maps of the slides; gives what they say."""
-    decision = decision_of(bundle, settings)
+    """Write the tables, `run.json` and the maps of the slides.
+
+    Args:
+        answers: of the scoring so far.
+        out: its folder.
+        record: see `record_of`.
+        bundle: that answered.
+        settings: of the user.
+        seconds: that were spent on scoring.
+        progress: who listens.
+
+    Returns:
+        What the tables say in short, sentences about what could not be done besides, and what `run.json` says now.
+    """
     with stage(progress, "Writing tables", None):
-        written = write_tables(store.answers, store.out, decision, store.record)
+        written = write_tables(answers, out, decision_of(bundle, settings), record)
     counts = written.counts
     summary = {
         "images": counts.scored + counts.rejected,
@@ -191,12 +199,12 @@ def finish(
         "cases": written.cases,
         "seconds": round(seconds, 2),
     }
-    record = {**store.record, "finished": now(), "summary": summary, "tables": written.digests}
-    write_json(store.out / RECORD, record)
+    finished = {**record, "finished": now(), "summary": summary, "tables": written.digests}
+    write_json(out / RECORD, finished)
     notes: list[str] = []
     if counts.slides and counts.scored:
         from pipelines.score_slides import write_slide_maps
 
         with stage(progress, "Drawing slides", None):
-            notes = write_slide_maps(store.out, store.out / "images.parquet")
-    return written, tuple(notes), record
+            notes = write_slide_maps(out, out / "images.parquet")
+    return written, tuple(notes), finished

@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines.score_tables import Written
+
 
 @dataclass(frozen=True)
 class ScoreResult:
@@ -38,6 +40,31 @@ class ScoreResult:
     images_per_second: float
     record: dict[str, Any]
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        out: Path,
+        written: Written,
+        notes: tuple[str, ...],
+        record: dict[str, Any],
+        *,
+        seconds: float,
+        scored_now: int,
+    ) -> ScoreResult:
+        """What was written, with the time that `scored_now` images took."""
+        return cls(
+            out=out,
+            images=written.counts.scored,
+            not_evaluable=written.counts.not_evaluable,
+            rejected=written.counts.rejected,
+            slides=written.counts.slides,
+            calls=written.calls,
+            seconds=seconds,
+            images_per_second=scored_now / seconds if seconds > 0 and scored_now else 0.0,
+            record=record,
+            notes=notes,
+        )
 
     @cached_property
     def cases(self) -> pd.DataFrame:

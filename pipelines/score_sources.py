@@ -92,15 +92,13 @@ def _of_file(path: Path) -> Found:
 
 
 def _of_folder(folder: Path, wanted: Wanted, skipped: Path | None) -> Iterator[Found]:
-    root = folder.resolve()
     for path in _walk(folder, wanted, skipped):
-        if not path.is_symlink() or path.resolve().is_relative_to(root):
-            yield Found(path.relative_to(folder).as_posix(), path, _folder_case(path, folder))
+        yield Found(path.relative_to(folder).as_posix(), path, _folder_case(path, folder))
 
 
-def _walk(folder: Path, wanted: Wanted, skipped: Path | None) -> Iterator[Path]:
-    """Files of a folder and those below it, without hidden ones; links to folders are not followed."""
-    below = []
+def _walk(folder: Path, wanted: Wanted, skipped: Path | None, root: Path | None = None) -> Iterator[Path]:
+    """Files of a folder and those below it, without hidden ones; no link is followed that leads out of it."""
+    below, root = [], root or folder.resolve()
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -109,7 +107,7 @@ def _walk(folder: Path, wanted: Wanted, skipped: Path | None) -> Iterator[Path]:
                 path = folder / entry.name
                 if entry.is_dir(follow_symlinks=False):
                     below.append(path)
-                elif wanted(path) and entry.is_file():
+                elif wanted(path) and entry.is_file() and _stays(entry, path, root):
                     yield path
     except OSError as error:
         raise InvalidInput(
@@ -117,7 +115,11 @@ def _walk(folder: Path, wanted: Wanted, skipped: Path | None) -> Iterator[Path]:
         ) from error
     for path in below:
         if skipped is None or path.resolve() != skipped:
-            yield from _walk(path, wanted, skipped)
+            yield from _walk(path, wanted, skipped, root)
+
+
+def _stays(entry: os.DirEntry[str], path: Path, root: Path) -> bool:
+    return not entry.is_symlink() or path.resolve().is_relative_to(root)
 
 
 def _of_glob(pattern: Path, wanted: Wanted, skipped: Path | None) -> Iterator[Found]:

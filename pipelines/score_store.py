@@ -168,7 +168,7 @@ class Store:
         return None if found is None else Path(found[0])
 
     def add(self, item: ScoreInput) -> None:
-        """List an input, within `listing` or `appending`."""
+        """List an input, within `listing`."""
         tile = None if item.tile is None else json.dumps(_tile_values(item.tile))
         self._connection.execute(
             "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?)",
@@ -226,6 +226,19 @@ class Store:
         with self._writing():
             for row in rows:
                 self._keep(row)
+
+    def keep_new(self, answered: Sequence[tuple[ScoreInput, Row]]) -> None:
+        """Add inputs to the list together with their rows."""
+        with self._writing():
+            for item, row in answered:
+                self.add(item)
+                self._keep(row)
+
+    def stamps(self) -> Iterator[tuple[str, str]]:
+        """Name and stamp of every input that has a row."""
+        yield from self._connection.execute(
+            "SELECT i.name, a.stamp FROM inputs AS i JOIN answers AS a ON a.name = i.name"
+        )
 
     def _keep(self, row: Row) -> None:
         rest = {key: value for key, value in row.items() if key not in _NOT_IN_DATA}

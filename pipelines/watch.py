@@ -1,0 +1,258 @@
+"""Watching a folder: photographs are scored as a microscope's camera drops them.
+
+The folder is looked through again and again, since no network share tells of its changes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msht.bundle import read_bundle
+from msht.errors import InvalidInput
+from msht.images.reading import is_image_path
+from msht.images.slide_files import is_slide_path
+from pipelines.inputs import ScoreInput, name_inputs
+from pipelines.progress import Interrupted, Progress, Silent, Steps, stage
+from pipelines.score import SAME, record_of
+from pipelines.score_fields import GONE, FieldScorer, Row, ScoreSettings, stamp_of
+from pipelines.score_result import ScoreResult
+from pipelines.score_sources import Found, found_in
+from pipelines.score_store import Store
+from pipelines.watch_refresh import Refresher
+
+POLL = 0.3
+"""Seconds between two looks at the folder. A file must look the same twice before it is read."""
+TOLD = (
+    "image",
+    "case",
+    "path",
+    "sha256",
+    "call",
+    "probability",
+    "spread",
+    "evaluable",
+    "not_evaluable_because",
+    "out_of_distribution",
+    "reason",
+)
+"""Columns that are told to a machine, where the row has them."""
+LOOKED_AT_AGAIN = 1000
+"""Answered files whose time and size are asked for at each look; with more of them, they take turns."""
+LONGEST_PAUSE = 2.0
+"""Longest time between two trials of a file that is still broken."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said about a photograph."""
+
+    scored: Row
+    """Its row."""
+    seconds: float
+    """From when its last change was seen until it was answered."""
+
+    def row(self) -> dict[str, Any]:
+        """For a machine: one JSON object."""
+        known = {key: self.scored[key] for key in TOLD if key in self.scored}
+        return {**known, "status": self.scored["status"], "seconds": round(self.seconds, 2)}
+
+    def in_words(self) -> str:
+        """For a person: one line."""
+        row = self.scored
+        if row["status"] == "rejected":
+            return f"{row['image']}: rejected. {row['reason']}"
+        if not row["evaluable"]:
+            return f"{row['image']}: not evaluable. {row['not_evaluable_because']}"
+        odd = ", unlike the development images" if row["out_of_distribution"] else ""
+        return f"{row['image']}: {row['call']}, probability {row['probability']:.3f}{odd}"
+
+
+@dataclass
+class _File:
+    """A file of the folder as it was seen last."""
+
+    stamp: str
+    changed: float
+    """When this stamp was seen first, by `time.monotonic`."""
+    next_trial: float = 0.0
+    pause: float = POLL
+
+
+def watch_folder(
+    bundle_path: Path,
+    folder: Path,
+    out: Path,
+    *,
+    settings: ScoreSettings | None = None,
+    case_from: str | None = None,
+    patience: float = 10.0,
+    report: bool = False,
+    tell: Callable[[Answer], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    progress: Progress | None = None,
+) -> ScoreResult:
+    """Score the photographs of a folder, those that are there and those that come, until Ctrl-C.
+
+    Args:
+        bundle_path: a bundle.
+        folder: that is watched, with all folders below it; slides in it are left alone.
+        out: folder of the tables; those of an earlier watch or scoring are added to.
+        settings: of the user.
+        case_from: see `find_inputs`.
+        patience: seconds that a file may stay broken after its last change before it is rejected.
+        report: keep a PDF of each case in `out/reports`.
+        tell: is called with each answer.
+        stop: ends the watch as Ctrl-C does.
+        progress: who listens.
+
+    Raises:
+        InvalidInput: if the bundle is broken, the folder is not there, or `out` holds other scores.
+        MissingResource: if `out` cannot be written; what was scored is kept.
+    """
+    progress, stop, settings = progress or Silent(), stop or threading.Event(), settings or ScoreSettings()
+    if not folder.is_dir():
+        raise InvalidInput(f"The folder {folder} does not exist.", "Give the folder that the camera writes to.")
+    if not 0 <= patience <= 86_400:
+        raise InvalidInput(f"--patience is {patience:g}.", "Give seconds from 0 to 86400.")
+    bundle = read_bundle(bundle_path)
+    settings.check(bundle)
+    list(name_inputs([], lambda _: None, case_from))  # an expression that is none is refused at once
+    record = record_of(bundle, settings, case_from=case_from, executor="local")
+    with Store(out, record, SAME) as store:
+        try:
+            scorer = FieldScorer(bundle, settings)
+        except InvalidInput:
+            store.discard()
+            raise
+        refresher = Refresher(bundle, out, record, settings, reports=report, progress=progress)
+        with stage(progress, "Watching", None) as steps:
+            watch = _Watch(folder, store, scorer, refresher, case_from, patience, tell, progress, steps)
+            try:
+                while not stop.is_set():
+                    if not watch.look():
+                        stop.wait(POLL)
+            except KeyboardInterrupt:
+                progress.say("Stopped; what is due is still written. Ctrl-C again leaves it.")
+        try:
+            refresher.refresh(store, watch.seconds, watch.scored)
+            refresher.end()
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"Stopped; what was scored is kept. The same command goes on in {out}.") from error
+    assert refresher.result is not None, "the last refresh wrote the tables, or raised"
+    return refresher.result
+
+
+@dataclass
+class _Watch:
+    """A folder that is being watched."""
+
+    folder: Path
+    store: Store
+    scorer: FieldScorer
+    refresher: Refresher
+    case_from: str | None
+    patience: float
+    tell: Callable[[Answer], None]
+    progress: Progress
+    steps: Steps
+    seconds: float = 0.0
+    """Spent on scoring."""
+    scored: int = 0
+
+    def __post_init__(self) -> None:
+        self._answered = dict(self.store.stamps())
+        self._files: dict[str, _File] = {}
+        self._stale = True
+        self._lost = False
+        self._looks = 0
+
+    def look(self) -> bool:
+        """Look through the folder once and answer what is ready; True if more may be ready at once."""
+        ready = self._ready()
+        size = self.scorer.settings.batch_size
+        # The newest first, where many wait: somebody sits at the microscope.
+        chosen = sorted(ready, key=lambda item: self._files[item.name].changed)[-size:]
+        if chosen:
+            self._answer(chosen)
+        if self._stale and self.refresher.is_free():
+            self._stale = False
+            self.refresher.refresh(self.store, self.seconds, self.scored)
+        return len(ready) > len(chosen)
+
+    def _ready(self) -> list[ScoreInput]:
+        """Photographs that look as they did at the last look."""
+        ready, now, there = [], time.monotonic(), set()
+        self._looks += 1
+        turns = 1 + len(self._answered) // LOOKED_AT_AGAIN
+        for number, found in enumerate(self._found()):
+            if found.name in self._answered and (number + self._looks) % turns:
+                continue
+            stamp = stamp_of(found.path)
+            if stamp == GONE or self._answered.get(found.name) == stamp:
+                continue
+            there.add(found.name)
+            file = self._files.get(found.name)
+            if file is None or file.stamp != stamp:
+                self._files[found.name] = _File(stamp, now)
+            elif now >= file.next_trial and (item := self._item(found, stamp)) is not None:
+                ready.append(item)
+        for name in self._files.keys() - there:
+            del self._files[name]
+        return ready
+
+    def _found(self) -> list[Found]:
+        try:
+            found = list(found_in(self.folder, is_image_path, leave_out=self.store.out))
+        except InvalidInput as error:
+            if not self._lost:
+                self.progress.say(f"{error.problem} It is tried again.")
+            self._lost = True
+            return []
+        self._lost = False
+        return found
+
+    def _item(self, found: Found, stamp: str) -> ScoreInput | None:
+        """The photograph as an input; None, said once, where it cannot be one."""
+        try:
+            if not is_slide_path(found.path):
+                return next(name_inputs([found], lambda _: None, self.case_from))
+            words = f"{found.path.name} is a slide and is left out. Score it with `msht score`."
+        except InvalidInput as error:
+            words = str(error)
+        self.progress.say(words)
+        self._answered[found.name] = stamp
+        return None
+
+    def _answer(self, items: Sequence[ScoreInput]) -> None:
+        begun = time.monotonic()
+        rows = self.scorer.score(items)
+        now = time.monotonic()
+        self.seconds += now - begun
+        answered = [(item, row) for item, row in zip(items, rows, strict=True) if self._is_final(row, now)]
+        if not answered:
+            return
+        self.store.keep_new(answered)
+        self._stale = True
+        for item, row in answered:
+            file = self._files.pop(item.name)
+            self._answered[item.name] = row["stamp"]
+            self.scored += 1
+            self.steps.advance()
+            self.refresher.touched(item.case)
+            self.tell(Answer(row, time.monotonic() - file.changed))
+
+    def _is_final(self, row: Row, now: float) -> bool:
+        """Whether a row is an answer; not so for a file that changed meanwhile, or may still be on its way."""
+        file = self._files[row["image"]]
+        if row["stamp"] != file.stamp or stamp_of(Path(row["path"])) != file.stamp:
+            return False
+        if row["status"] == "rejected" and now - file.changed < self.patience:
+            file.pause = min(2 * file.pause, LONGEST_PAUSE)
+            file.next_trial = now + file.pause
+            return False
+        return True
