@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from msht.errors import InvalidInput
+from pipelines.score import score_images
+from pipelines.watch import Answer, watch_folder
+
+LONG = 30.0
+"""Seconds until a test gives up; on an idle machine an answer takes less than one."""
+
+
+class Watched:
+    """A folder that is being watched in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.answers: list[Answer] = []
+        self.result: Any = None
+
+    def wait(self, until: Callable[[], bool], seconds: float = LONG) -> bool:
+        """Wait until something holds."""
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            if until():
+                return True
+            time.sleep(0.05)
+        return False
+
+    def said(self, name: str) -> list[Answer]:
+        """What was said about a photograph."""
+        return [answer for answer in self.answers if answer.scored["image"] == name]
+
+
+@contextmanager
+def watching(world: Any, folder: Path, out: Path, **options: Any) -> Iterator[Watched]:
+    """Watch a folder as long as the block lasts."""
+    watched, stop = Watched(folder), threading.Event()
+
+    def run() -> None:
+        watched.result = watch_folder(world.bundle, folder, out, tell=watched.answers.append, stop=stop, **options)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield watched
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture
+def photographs(world: Any) -> list[Path]:
+    """Some fields."""
+    return sorted((world.cohort / "images").rglob("*.jpg"))[:6]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that a camera writes to."""
+    (tmp_path / "in" / "case").mkdir(parents=True)
+    return tmp_path / "in"
+
+
+def test_photographs_are_answered_as_they_come_and_the_tables_are_those_of_a_scoring(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    shutil.copy(photographs[0], folder / "case" / "0.jpg")
+    with watching(world, folder, tmp_path / "out") as watched:
+        assert watched.wait(lambda: bool(watched.said("case/0.jpg")))
+        table = tmp_path / "out" / "images.csv"
+        assert watched.wait(table.is_file), "the tables are there while the watch goes on"
+        data = photographs[1].read_bytes()
+        (folder / "case" / "1.jpg").write_bytes(data[:2000])  # on its way
+        (folder / "case" / "notes.txt").write_text("no photograph")
+        time.sleep(1.5)
+        assert not watched.said("case/1.jpg"), "a file that is not whole yet is waited for"
+        (folder / "case" / "1.jpg").write_bytes(data)
+        assert watched.wait(lambda: bool(watched.said("case/1.jpg")))
+        assert watched.wait(lambda: len(pd.read_csv(table)) == 2)
+    assert [answer.scored["image"] for answer in watched.answers] == ["case/0.jpg", "case/1.jpg"]
+    assert watched.result.images == 2
+    assert watched.result.rejected == 0
+    score_images(world.bundle, [folder], tmp_path / "bulk")
+    ours, bulk = (pd.read_parquet(tmp_path / where / "images.parquet") for where in ("out", "bulk"))
+    pd.testing.assert_frame_equal(ours, bulk, rtol=1e-4, atol=1e-6)
+    said = {answer.scored["image"]: answer.row()["probability"] for answer in watched.answers}
+    assert said == dict(zip(ours["image"], ours["probability"], strict=True))
+    assert "probability" in watched.answers[0].in_words()
+
+
+def test_a_file_that_stays_broken_is_rejected_and_tried_again_when_it_changes(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    place = folder / "case" / "0.jpg"
+    place.write_bytes(photographs[0].read_bytes()[:2000])
+    with watching(world, folder, tmp_path / "out", patience=0.0) as watched:
+        assert watched.wait(lambda: len(watched.answers) == 1)
+        assert watched.answers[0].scored["status"] == "rejected"
+        assert "rejected" in watched.answers[0].in_words()
+        time.sleep(1.0)
+        assert len(watched.answers) == 1, "it is not said again while it stays as it is"
+        shutil.copy(photographs[0], place)
+        assert watched.wait(lambda: len(watched.answers) == 2)
+    assert watched.answers[1].scored["status"] == "scored"
+    assert (watched.result.images, watched.result.rejected) == (1, 0)
+
+
+def test_a_watch_goes_on_where_the_one_before_ended(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    shutil.copy(photographs[0], folder / "case" / "0.jpg")
+    with watching(world, folder, tmp_path / "out") as first:
+        assert first.wait(lambda: len(first.answers) == 1)
+    shutil.copy(photographs[1], folder / "case" / "1.jpg")
+    (folder / "case" / "0.jpg").unlink()  # as cameras' folders are emptied
+    with watching(world, folder, tmp_path / "out") as second:
+        assert second.wait(lambda: len(second.answers) == 1)
+    assert [answer.scored["image"] for answer in second.answers] == ["case/1.jpg"]
+    assert second.result.images == 2, "what was scored and moved away since keeps its row"
+
+
+def test_ctrl_c_ends_a_watch_with_its_tables(world: Any, folder: Path, photographs: list[Path], tmp_path: Path) -> None:
+    shutil.copy(photographs[0], folder / "case" / "0.jpg")
+
+    def press(answer: Answer) -> None:
+        raise KeyboardInterrupt
+
+    result = watch_folder(world.bundle, folder, tmp_path / "out", tell=press)
+    assert result.images == 1
+    assert "1 images scored" in result.in_words()
+    assert list(pd.read_csv(tmp_path / "out" / "images.csv")["image"]) == ["case/0.jpg"]
+
+
+@pytest.mark.slow
+def test_the_pdf_of_a_case_is_made_and_made_again(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    shutil.copy(photographs[0], folder / "case" / "0.jpg")
+    pdf = tmp_path / "out" / "reports" / "case-case.pdf"
+    with watching(world, folder, tmp_path / "out", report=True) as watched:
+        assert watched.wait(pdf.is_file)
+        before = pdf.read_bytes()
+        shutil.copy(photographs[1], folder / "case" / "1.jpg")
+        assert watched.wait(lambda: pdf.read_bytes() != before)
+    from pypdf import PdfReader
+
+    text = "".join(page.extract_text() for page in PdfReader(pdf).pages)
+    assert "0.jpg" in text
+    assert "1.jpg" in text
+
+
+def test_a_folder_that_is_not_there_is_refused(world: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="does not exist"):
+        watch_folder(world.bundle, tmp_path / "none", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InvalidInput, match="--patience"):
+        watch_folder(world.bundle, tmp_path / "in", tmp_path / "out", patience=-1)
