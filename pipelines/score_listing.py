@@ -34,11 +34,13 @@ def list_inputs(
     Raises:
         InvalidInput: if there is none, or one cannot be listed; the list is then as it was.
     """
-    from msht.images.slide_files import SLIDE_SUFFIXES, is_slide_path
+    from msht.images.slide_files import SLIDE_SUFFIXES, is_part_of_slide, is_slide_path
     from pipelines.score_slides import expand_slide
 
     def wanted(path: Path) -> bool:
-        return is_image_path(path) or (path.suffix.lower() in SLIDE_SUFFIXES and not path.name.startswith("."))
+        if path.suffix.lower() in SLIDE_SUFFIXES:
+            return not path.name.startswith(".")
+        return is_image_path(path) and not is_part_of_slide(path)
 
     several, listed_so_far = several_folders(sources), 0
     with stage(progress, "Finding images", None) as steps, store.listing():

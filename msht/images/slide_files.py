@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,9 @@ OPEN_SLIDES = 4
 
 CACHE_BYTES = 64 * 2**20
 """What OpenSlide may keep of decoded tiles, over all open slides."""
+
+_LISTS = frozenset((".vms", ".vmu"))
+_MOST_LIST_BYTES = 2**16
 
 GENERIC = "generic-tiff"
 """OpenSlide's word for a tiled TIFF of no known scanner."""
@@ -59,6 +63,29 @@ def is_slide_path(path: Path) -> bool:
     except openslide.OpenSlideError:
         return True  # a scanner's format, but broken: said so when it is read as a slide
     return vendor is not None
+
+
+def is_part_of_slide(path: Path) -> bool:
+    """Whether a picture is a piece of a slide that lies beside it, and no photograph.
+
+    Hamamatsu's `.vms` and `.vmu` are lists of the pictures that make up the slide, by name.
+    """
+    try:
+        return path.name.casefold() in _parts(path.parent, path.parent.stat().st_mtime_ns)
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=16)
+def _parts(folder: Path, changed: int) -> frozenset[str]:
+    """File names in the lists of a folder, without regard to case; read again when the folder `changed`."""
+    names: set[str] = set()
+    for entry in folder.iterdir():
+        if entry.suffix.lower() in _LISTS and entry.is_file():
+            with entry.open("rb") as file:
+                text = file.read(_MOST_LIST_BYTES).decode("latin-1")
+            names.update(line.partition("=")[2].strip().casefold() for line in text.splitlines())
+    return frozenset(names - {""})
 
 
 def load_openslide() -> ModuleType:

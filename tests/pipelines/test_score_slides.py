@@ -22,7 +22,8 @@ from pipelines.inputs import ScoreInput
 from pipelines.progress import Interrupted
 from pipelines.score import score_images
 from pipelines.score_fields import FieldScorer, ScoreSettings
-from pipelines.score_slides import SlideSettings, expand_slide, tile_geometry
+from pipelines.score_slides import SlideSettings, _features, expand_slide, tile_geometry, write_slide_maps
+from reports.slide_map import SlideMap
 
 SLIDES = SlideSettings(field_microns_per_pixel=0.5, tile=144)
 
@@ -139,7 +140,9 @@ def test_slides_photographs_and_broken_slides_are_scored_together(world: Any, sl
 
 
 def test_the_maps_say_what_the_rows_say(world: Any, slide: Path, tmp_path: Path) -> None:
-    score(world, [slide], tmp_path / "out", overlap=0.3)
+    moved = tmp_path / "smear.tif"
+    shutil.copyfile(slide, moved)
+    score(world, [moved], tmp_path / "out", overlap=0.3)
     rows = pd.read_parquet(tmp_path / "out" / "images.parquet").set_index("image")
     folder = tmp_path / "out" / "slides" / "smear.tif"
     features = json.loads((folder / "heatmap.geojson").read_text())["features"]
@@ -157,20 +160,17 @@ def test_the_maps_say_what_the_rows_say(world: Any, slide: Path, tmp_path: Path)
     with Image.open(folder / "heatmap.png") as opened:
         opened.load()
         assert opened.size[0] > 1000
-
-
-def test_a_slide_that_was_moved_away_keeps_its_rows_and_says_that_it_has_no_picture(
-    world: Any, slide: Path, tmp_path: Path
-) -> None:
-    from pipelines.score_slides import write_slide_maps
-
-    moved = tmp_path / "moved.tif"
-    shutil.copyfile(slide, moved)
-    score(world, [moved], tmp_path / "out")
     moved.unlink()
-    shutil.rmtree(tmp_path / "out" / "slides")
     (sentence,) = write_slide_maps(tmp_path / "out", tmp_path / "out" / "images.parquet")
-    assert sentence.startswith("moved.tif has no heat map")
+    assert sentence.startswith("smear.tif has no heat map")
+
+
+def test_qupath_counts_from_the_scanned_part_and_so_does_the_file() -> None:
+    row = {"image": "a#y000500-x000900", "tile_left": 900, "tile_top": 500, "tile_edge": 100, "evaluable": False}
+    foreground = np.ones((10, 10), dtype=bool)
+    drawn = SlideMap("a", "b", "t", np.zeros((10, 10, 3), np.uint8), foreground, 800, 450, 50.0, 0.5, ())
+    (feature,) = _features(pd.DataFrame([row]), pd.DataFrame(), drawn)
+    assert (feature.left, feature.top, feature.edge, feature.classification) == (100, 50, 100, "not evaluable")
 
 
 def test_a_stopped_scoring_of_a_slide_goes_on_at_the_next_tile(

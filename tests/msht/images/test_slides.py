@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 
 from msht.errors import InvalidInput, MissingResource, UnreadableImage
 from msht.images.reading import read_image
-from msht.images.slide_files import OPEN_SLIDES
+from msht.images.slide_files import OPEN_SLIDES, is_part_of_slide
 from msht.images.slides import Tile, is_slide_path, read_tile
 
 Writer = Callable[..., Path]
@@ -125,6 +125,19 @@ def test_slides_are_told_from_photographs(tmp_path: Path, write_slide: Writer) -
     found = {path.name for path in tmp_path.iterdir() if is_slide_path(path)}
     assert found == {"pyramid.tif", "broken.SVS"}
     assert np.array_equal(read_image(tiled).pixels, pixels), "a tiled photograph is read as one"
+
+
+def test_the_pictures_that_a_slide_is_made_of_are_no_photographs(tmp_path: Path) -> None:
+    (tmp_path / "CMU-1.vms").write_text(
+        "[Virtual Microscope Specimen]\r\nNoLayers=1\r\nImageFile=CMU-1 13.24.05.jpg\r\n"
+        "ImageFile(1,0)=CMU-1 13.24.05(1,0).JPG\r\nMapFile=CMU-1_map2.jpg\r\nAuthCode=\r\n"
+    )
+    names = ("CMU-1 13.24.05.jpg", "CMU-1 13.24.05(1,0).jpg", "CMU-1_map2.jpg", "field.jpg")
+    assert [is_part_of_slide(tmp_path / name) for name in names] == [True, True, True, False]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert not is_part_of_slide(elsewhere / names[0])
+    assert not is_part_of_slide(tmp_path / "missing" / names[0])
 
 
 def test_slides_that_cannot_be_read_are_one_sentence(tmp_path: Path, write_slide: Writer) -> None:
