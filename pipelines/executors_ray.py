@@ -74,6 +74,7 @@ def connect(address: str | None) -> bool:
     os.environ.setdefault("RAY_worker_niceness", "0")
     if ray.is_initialized():
         return False
+    _check_reachable(address)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         ray.init(**settings, **({"address": address} if address else {"include_dashboard": False}))
@@ -83,6 +84,23 @@ def connect(address: str | None) -> bool:
             "Check --ray-address, or leave it out to use this machine.",
         ) from error
     return True
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ask whether anything listens at `HOST:PORT`: Ray itself would try for many minutes."""
+    import socket
+
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not address or (not port.isdecimal() and address in ("auto", "local")):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "it is no HOST:PORT"
+        raise MissingResource(
+            f"Ray cannot be reached at {address}: {reason}.",
+            "Check --ray-address, or leave it out to use this machine.",
+        ) from error
 
 
 def _ray_work(task: dict[str, object]) -> int:

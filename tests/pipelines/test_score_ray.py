@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from msht import __version__
 from msht.bundle import read_bundle
-from msht.errors import InvalidInput
+from msht.errors import InvalidInput, MissingResource
 from msht.images.slides import Tile
 from pipelines.inputs import ScoreInput, find_inputs
 from pipelines.score_fields import FieldScorer, ScoreSettings
@@ -120,6 +121,17 @@ def test_machines_that_do_not_fit_are_one_sentence_before_anything_is_scored(wor
         judge([here, Sight("node-2", "0.0.1", True, True)], image)
     with pytest.raises(InvalidInput, match="The machine node-3 cannot read the image"):
         judge([Sight("node-3", __version__, True, False)], image)
+
+
+def test_a_cluster_that_is_not_there_is_one_sentence_at_once() -> None:
+    pytest.importorskip("ray")
+    from pipelines.executors_ray import connect
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and never listens
+        for address in (f"127.0.0.1:{free.getsockname()[1]}", "nonsense", "head:port"):
+            with pytest.raises(MissingResource, match=f"Ray cannot be reached at {address}"):
+                connect(address)
 
 
 def test_an_image_that_only_another_machine_misses_is_no_damaged_image(world: Any, tmp_path: Path) -> None:
