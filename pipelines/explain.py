@@ -99,7 +99,7 @@ def explain_case(
     folder = scores / "maps" / file_name_for(case)
     chosen = deciding_fields(fields, call)
     key = {
-        "bundle": bundle.digest,
+        "bundle": bundle.model_digest,
         "images": list(chosen["sha256"]),
         "names": list(chosen["image"]),
         **crops_key(bundle.description.preprocessing),
@@ -265,8 +265,9 @@ def explain_cases(
 
 
 def require_same_bundle(bundle: Bundle, path: Path, record: dict[str, Any], scores: Path) -> None:
-    """Refuse scores that another bundle made."""
-    if record["bundle"]["digest"] != bundle.digest:
+    """Refuse scores that another bundle made; an export that was added since changes no answer."""
+    scored = record["bundle"]
+    if bundle.digest != scored["digest"] and bundle.model_digest != scored.get("model_digest", scored["digest"]):
         raise InvalidInput(
             f"{scores} was scored with the bundle '{record['bundle']['name']}' "
             f"({record['bundle']['digest'][:12]}), not with {path} ({bundle.short_digest}).",

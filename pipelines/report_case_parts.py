@@ -128,7 +128,7 @@ def slide_parts(scores: Path, fields: pd.DataFrame, language: Language) -> tuple
     """The heat map of each slide of the case that has one, the first `MOST_SLIDES` of them."""
     if "slide" not in fields:
         return ()
-    shown = []
+    shown: list[SlidePicture] = []
     for name, tiles in fields[fields["slide"].notna() & (fields["slide"] != "")].groupby("slide", sort=True):
         picture = scores / "slides" / file_name_for(str(name)) / "heatmap.png"
         if picture.is_file() and len(shown) < MOST_SLIDES:

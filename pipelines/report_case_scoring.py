@@ -30,14 +30,14 @@ class Scoring:
     @cached_property
     def facts(self) -> ScoringFacts:
         """How the fields were scored, as far as the record says it; older records say less."""
-        said = {**(self.record.get("settings") or {}), **self.record}
-        numbers = tuple(fold.number for fold in self.bundle.description.folds)
+        said = self.record
+        numbers = {fold.number for fold in self.bundle.description.folds}
         folds = tuple(int(number) for number in said.get("folds") or ())
         finished = datetime.fromisoformat(said["finished"]) if said.get("finished") else None
-        test_time = said.get("test_time")
+        test_time = said.get("test_time_augmentation")
         return ScoringFacts(
             finished=finished if finished is None or finished.tzinfo else finished.astimezone(),
-            folds=() if set(folds) == set(numbers) else folds,
+            folds=() if set(folds) == numbers else folds,
             test_time=test_time if test_time in ("flips", "dihedral") else None,
             backend=said.get("backend"),
         )
@@ -45,7 +45,7 @@ class Scoring:
     @property
     def tile_microns_per_pixel(self) -> float | None:
         """Size of a pixel of the tiles of slides, which are read at the scale of the fields."""
-        slides = self.record.get("slides") or (self.record.get("settings") or {}).get("slides") or {}
+        slides = self.record.get("slides") or {}
         known = self.bundle.description.preprocessing.microns_per_pixel or slides.get("field_microns_per_pixel")
         return None if known is None else float(known)
 

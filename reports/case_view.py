@@ -52,7 +52,7 @@ def view(
         "footer": words.say(
             "footer",
             report=wording.short_name(report.report_id, 40),
-            case=wording.short_name(report.case_id, 16) or wording.MISSING,
+            case=wording.short_name(report.case_id, 14) or wording.MISSING,
         ),
         "kind": report.call,
         "picture_mm": picture_mm,
@@ -75,6 +75,7 @@ def view(
         "rejected_pictures": [
             _rejected_picture(report, index, words) for index in range(len(report.rejected_pictures))
         ],
+        "overridden": report.operating_point.overridden,
         "performance": [_performance(performance, words) for performance in report.performance[:2]],
         "table": table_view(report, rows, words),
         "rule": _rule(report, long_2, words),

@@ -107,7 +107,8 @@ def test_scores_that_are_empty_broken_or_of_another_bundle_are_refused(copied: A
     out, case = tmp_path / "out" / "case.pdf", case_of(copied)
     record = json.loads((copied.scores / "run.json").read_text())
     for changed, said in (
-        ({**record, "bundle": {**record["bundle"], "digest": "0" * 64}}, "was scored with the bundle"),
+        ({**record, "bundle": record["bundle"] | dict.fromkeys(("digest", "model_digest"), "0")}, "was scored with"),
+        ({**record, "bundle": {"name": "old", "digest": "0" * 64}}, "was scored with the bundle"),
         ({key: value for key, value in record.items() if key != "finished"}, "is unfinished"),
         ({"kind": "something else"}, "holds no scores"),
     ):

@@ -54,10 +54,18 @@ def test_an_unknown_case_is_refused_with_the_nearest(copied: Any, tmp_path: Path
 
 def test_scores_of_another_bundle_are_refused(copied: Any, tmp_path: Path) -> None:
     record = json.loads((copied.scores / "run.json").read_text())
-    record["bundle"]["digest"] = "0" * 64
+    record["bundle"] |= {"digest": "0" * 64, "model_digest": "0" * 64}
     (copied.scores / "run.json").write_text(json.dumps(record))
     with pytest.raises(InvalidInput, match="was scored with the bundle"):
         report_case(copied.bundle, copied.scores, "x", tmp_path / "c.pdf")
+
+
+def test_an_export_that_was_added_since_leaves_the_scores_good(copied: Any, tmp_path: Path) -> None:
+    record = json.loads((copied.scores / "run.json").read_text())
+    record["bundle"]["digest"] = "0" * 64  # of the bundle as it was; the model's is still the same
+    (copied.scores / "run.json").write_text(json.dumps(record))
+    case = pd.read_parquet(copied.scores / "cases.parquet")["case"].iloc[0]
+    assert report_case(copied.bundle, copied.scores, case, tmp_path / "c.pdf").is_file()
 
 
 def test_an_image_that_changed_since_scoring_is_not_explained(copied: Any, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_networks_orientations_and_threshold_of_the_scoring_are_on_page_1(make_c
     assert "networks answered (fold 2)" in first
     assert "a mean over 8 orientations" in first
     assert "The threshold was set by the user to 0.41" in first
+    assert "How well the model does at the bundle's own threshold" in first.replace("’", "'")
     assert "1 of 1 networks, orientations: 8, onnx" in second
     first, _ = set_pages(make_case(), tmp_path)
     assert "networks answered" not in first

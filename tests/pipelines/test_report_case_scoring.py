@@ -1,0 +1,90 @@
+"""What a report says of how its fields were scored, and what it takes of the tiles of slides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipelines.explain import SHOWN, TILES_SHOWN, deciding_fields
+from pipelines.report_case_interval import case_interval
+from pipelines.report_case_parts import slide_parts
+from pipelines.report_case_scoring import read_scoring
+from reports.case_facts import ScoringFacts
+
+
+def changed(world: Any, **said: object) -> ScoringFacts:
+    path = world.scores / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    return read_scoring(world.bundle, world.scores).facts
+
+
+def test_networks_orientations_and_backend_come_from_the_record(copied: Any) -> None:
+    plain = changed(copied, backend="torch")
+    assert (plain.folds, plain.test_time, plain.backend) == ((), None, "torch")
+    assert plain.finished is not None
+    assert plain.finished.utcoffset() is not None
+    some = changed(copied, folds=[2], test_time_augmentation="dihedral", backend="onnx")
+    assert (some.folds, some.test_time, some.backend) == ((2,), "dihedral", "onnx")
+
+
+def test_a_record_of_an_older_version_says_less_and_is_read(copied: Any) -> None:
+    path = copied.scores / "run.json"
+    record = json.loads(path.read_text())
+    kept = {key: record[key] for key in ("kind", "bundle", "threshold", "threshold_overridden", "finished")}
+    path.write_text(json.dumps(kept))
+    facts = read_scoring(copied.bundle, copied.scores).facts
+    assert (facts.folds, facts.test_time, facts.backend) == ((), None, None)
+
+
+def test_an_interval_draws_only_the_networks_that_answered(copied: Any) -> None:
+    scoring = read_scoring(copied.bundle, copied.scores)
+    fields = scoring.images.copy()
+    decision = scoring.bundle.description.decision
+    column = f"logit_fold_{scoring.bundle.description.folds[0].number}"
+    lost = [name for name in fields if str(name).startswith("logit_fold_") and name != column]
+    fold = scoring.bundle.description.folds[0]
+    alone = fields.drop(columns=lost)
+    logits = alone[column].to_numpy(dtype=float)
+    odds = logits / fold.temperature if fold.calibrator is None else fold.calibrator.log_odds(logits)
+    alone["probability"] = 1 / (1 + np.exp(-odds))
+    found = case_interval(scoring.bundle, decision, alone, 0.5, folds=(fold.number,))
+    assert found is not None
+    assert found.drawn_again == "fields"
+
+
+def tiles(number: int) -> pd.DataFrame:
+    logits = np.linspace(-4, 4, number)
+    return pd.DataFrame(
+        {
+            "image": [f"s.svs#y{n}" for n in range(number)],
+            "slide": "s.svs",
+            "logit": logits,
+            "evaluable": True,
+            "call": np.where(logits > 0, "positive", "negative"),
+        }
+    )
+
+
+@pytest.mark.parametrize("call", ["positive", "negative", "indeterminate"])
+def test_twenty_tiles_are_shown_of_a_slide_and_four_fields_of_photographs(call: str) -> None:
+    frame = tiles(50)
+    assert len(deciding_fields(frame, call)) == TILES_SHOWN == 20
+    assert len(deciding_fields(frame.drop(columns="slide"), call)) == SHOWN
+    assert len(deciding_fields(frame.assign(slide=None), call)) == SHOWN
+
+
+def test_the_map_of_a_slide_is_taken_with_its_counts_and_a_missing_one_left_out(tmp_path: Path) -> None:
+    frame = tiles(10)
+    assert slide_parts(tmp_path, frame, "en") == ()
+    folder = tmp_path / "slides" / "s.svs"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "heatmap.png")
+    (shown,) = slide_parts(tmp_path, frame, "en")
+    assert (shown.name, shown.tiles, shown.evaluable, shown.positive) == ("s.svs", 10, 10, 5)
+    assert slide_parts(tmp_path, frame.drop(columns="slide"), "en") == ()
