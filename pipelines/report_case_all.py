@@ -251,7 +251,7 @@ class _Run:
             low=score.low if score else None,
             high=score.high if score else None,
             refer=bool(row["refer"]),
-            borderline=bool(report and report.borderline),
+            with_care=bool(report and report.with_care),
             unlike=bool(evaluable and novel / evaluable > 0.5),
             positive_fields=int(row["positive_fields"]),
             evaluable_fields=evaluable,

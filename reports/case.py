@@ -182,6 +182,11 @@ class CaseReport(Part):
             return False
         return score.low < self.operating_point.threshold <= score.high
 
+    @property
+    def with_care(self) -> bool:
+        """Whether the page asks for care where the bundle's rule refers nothing: borderline, or a single field."""
+        return not self.refer and (self.borderline or (self.evaluable_fields == 1 and self.score is not None))
+
 
 def write_case_report(report: CaseReport, out: Path, *, language: Language = "en") -> Path:
     """Set the report as a PDF (PDF/A-2a, PDF/UA-1): two pages, and more only for the list of many fields.

@@ -188,8 +188,9 @@ def refer_view(report: CaseReport, words: Words, length: int) -> dict[str, str]:
     because = capped(report.refer_because, 3, length, words)
     if report.refer:
         return {"answer": words["refer_yes"], "because": words.join(*because)}
-    if report.borderline:
-        return {"answer": words["refer_borderline"], "because": words.join(words.say("borderline_because"), *because)}
+    if report.with_care:
+        why = "borderline_because" if report.borderline else "single_field"
+        return {"answer": words["refer_borderline"], "because": words.join(words.say(why), *because)}
     return {"answer": words["refer_no"], "because": words.join(*because)}
 
 

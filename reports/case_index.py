@@ -39,8 +39,8 @@ class IndexRow(Part):
     refer: bool
     """Whether the case is referred."""
 
-    borderline: bool = False
-    """Whether the interval reaches across the threshold."""
+    with_care: bool = False
+    """Whether the report asks for care where the rule refers nothing."""
 
     unlike: bool = False
     """Whether the case looks unlike the development cohort."""
@@ -154,7 +154,7 @@ def _cells(row: IndexRow, numbers: dict[str, int], words: Words) -> list[str]:
         wording.short_name(row.case_id, 40) or wording.MISSING,
         call,
         probability,
-        words["yes"] if row.refer else words["with_care"] if row.borderline else words["no"],
+        words["yes"] if row.refer else words["with_care"] if row.with_care else words["no"],
         " / ".join(wording.whole(n, words) for n in (row.positive_fields, row.evaluable_fields, row.images)),
         wording.short_name(row.file, 40) if row.file else wording.MISSING,
     ]

@@ -11,6 +11,7 @@ from pypdf import PdfReader
 
 from reports.case import CaseReport, CaseScore, FieldRow, ScoringFacts, write_case_report
 from reports.case_call_view import refer_view, strip_view
+from reports.case_index import CaseIndex, IndexRow, index_view
 from reports.case_maps_view import deciding_view
 from reports.case_parts import DecidingField, HeatMap, SlidePicture
 from reports.case_table_view import table_view
@@ -38,6 +39,19 @@ def test_a_call_that_could_have_been_the_other_is_not_passed_over_where_the_rule
     assert refer_view(clear, WORDS, 200)["answer"] == "The model asks for no reading beyond the usual one."
     referred = report.model_copy(update={"refer": True})
     assert refer_view(referred, WORDS, 200)["answer"] == "Refer to a cytopathologist."
+
+
+def test_a_call_on_one_field_asks_for_care_in_the_report_and_in_the_index(
+    make_case: MakeCase, make_rows: MakeRows
+) -> None:
+    score = CaseScore(probability=0.9, logit=2.0, low=0.85, high=0.95, drawn_again="networks")
+    report = make_case(score=score, refer=False, fields=make_rows(1), deciding=())
+    assert refer_view(report, WORDS, 200)["because"].startswith("The call rests on a single field.")
+    row = IndexRow(case_id="a", call="positive", refer=False, with_care=report.with_care, positive_fields=1,
+                   evaluable_fields=1, images=1)  # fmt: skip
+    index = CaseIndex(created=report.created, scores="s", bundle="b", rows=(row,))
+    assert index_view(index, WORDS)["groups"][0]["rows"][0]["cells"][4] == "With care"
+    assert not make_case(score=score, refer=False).with_care
 
 
 def test_every_evaluable_field_is_in_the_strip(make_case: MakeCase, make_rows: MakeRows) -> None:
