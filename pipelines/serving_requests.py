@@ -7,7 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from msht.errors import InvalidInput
@@ -73,9 +73,9 @@ class Limits:
     """In which a body must have come."""
     answer_seconds: float = 120.0
     """In which a request is answered once its body is here."""
-    max_pixels: int = field(default=MAX_PIXELS)
-    """Of an image; the reader's own limit."""
-    decoding_seconds: float = field(default=TIME_LIMIT)
+    max_pixels: int = min(MAX_PIXELS, 178_956_970)
+    """Of an image; the lower of the reader's own limit and Pillow's."""
+    decoding_seconds: float = TIME_LIMIT
     """For one image; the reader's own limit."""
 
     @property
