@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +69,8 @@ class RayScorer:
         self.cpus = cpus
         self.address = address
         self._ray = ray
-        self._mine = connect(address)
+        with _without_notes():
+            self._mine = connect(address)
         try:
             # Device and backend are decided here, for all workers alike: what `run.json` says holds for every row.
             device = choose_device(settings.device).type
@@ -258,6 +261,20 @@ def files_of(bundle: Bundle) -> dict[str, bytes]:
 
     names = [*bundle.description.files, DESCRIPTION, SEAL]
     return {name: (bundle.path / name).read_bytes() for name in names}
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Drop the lines that Ray's core writes past Python while it starts; what matters is raised as an exception."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _keep_quiet(ray: Any) -> None:
