@@ -65,7 +65,7 @@ def register_bundle(
         run_id = tracking.mlflow_run_of(run)
         tracking.require_run(client, run_id)
     else:
-        run_id = run_of_bundle(client, bundle.digest)
+        run_id = run_of_bundle(client, bundle.model_digest)
     import mlflow
 
     from pipelines.serving import example, signature

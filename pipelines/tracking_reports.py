@@ -70,7 +70,7 @@ def log_case_report(
     from pipelines.report_case_scoring import read_scoring
 
     client = tracking.open_client(tracking_uri)
-    run = run_of_bundle(client, read_bundle(bundle).digest)
+    run = run_of_bundle(client, read_bundle(bundle).model_digest)
     report = prepare_case_report(read_scoring(bundle, scores), case, microns_per_pixel=microns_per_pixel, device=device)
     shown = without_patient(report)
     with tempfile.TemporaryDirectory(prefix="msht-") as scratch:

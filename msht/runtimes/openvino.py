@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,7 @@ class OpenVinoRuntime:
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         }
         self._size = size
+        self._one_at_a_time = Lock()  # a queue belongs to one caller until its requests are through
         self._queues = []
         for path in paths:
             try:
@@ -92,11 +94,12 @@ class OpenVinoRuntime:
         step = pieces(len(squares), self._size, ways=len(self._queues[0]))
         parts = [squares[start : start + step] for start in range(0, len(squares), step)]
         found: list[list[Any]] = [[None] * len(parts) for _ in self._queues]
-        for place, part in enumerate(parts):
-            for queue, kept in zip(self._queues, found, strict=True):
-                queue.start_async([part], userdata=(kept, place))
-        for queue in self._queues:
-            queue.wait_all()
+        with self._one_at_a_time:
+            for place, part in enumerate(parts):
+                for queue, kept in zip(self._queues, found, strict=True):
+                    queue.start_async([part], userdata=(kept, place))
+            for queue in self._queues:
+                queue.wait_all()
         return [Answers(*(np.concatenate(column) for column in zip(*kept, strict=True))) for kept in found]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 import torch
@@ -42,15 +43,17 @@ class TorchRuntime:
         self._preprocessing = preprocessing
         self._device = device
         self._waiting = prepared
+        self._preparing = Lock()
         if threads is not None and threads != torch.get_num_threads():
             torch.set_num_threads(threads)
 
     @torch.inference_mode()
     def answers(self, squares: np.ndarray) -> list[Answers]:
         """What each network says of squares, RGB uint8 of shape (N, S, S, 3)."""
-        if self._waiting:
-            self._networks = [prepare_for_inference(network) for network in self._networks]
-            self._waiting = False
+        with self._preparing:
+            if self._waiting:
+                self._networks = [prepare_for_inference(network) for network in self._networks]
+                self._waiting = False
         step = pieces(len(squares), self._preprocessing.size) if self._device.type == "cpu" else len(squares)
         found: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in self._networks]
         for start in range(0, len(squares), step):

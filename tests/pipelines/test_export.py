@@ -86,7 +86,9 @@ def test_int8_that_keeps_every_answer_is_kept_and_smaller(world, photographs: Pa
 
 @pytest.mark.slow
 def test_a_run_verifies_each_network_by_the_images_it_did_not_see_and_auto_then_scores_with_it(copied) -> None:
+    from pipelines import tracking
     from pipelines.score_fields import ScoreSettings
+    from pipelines.tracking_reports import run_of_bundle
 
     made = export_bundle(copied.bundle, "openvino", run=copied.run)
     found = made.description.exports[0].verification
@@ -96,6 +98,8 @@ def test_a_run_verifies_each_network_by_the_images_it_did_not_see_and_auto_then_
     assert found.images_per_second > 0
     assert found.images_per_second_torch > 0
     assert made.model_digest == read_bundle(copied.folder / "bundle").model_digest
+    mlflow_run = RunFolder(copied.run).state()["mlflow_run"]
+    assert run_of_bundle(tracking.open_client(copied.tracking_uri), made.model_digest) == mlflow_run
     assert ScoreSettings(backend="openvino").chosen_backend(made).name == "openvino"
 
 

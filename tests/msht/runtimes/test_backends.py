@@ -60,6 +60,18 @@ def test_folds_and_orientations_are_chosen_above_the_backend(exported: Bundle, b
     assert found.novelty == pytest.approx(expected.novelty, abs=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["torch", *BACKENDS])
+def test_callers_in_several_threads_each_get_their_own_answers(exported: Bundle, backend: BackendName) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    given = [views(3, seed) for seed in range(12)]
+    expected = [eager(exported).score(batch).logit for batch in given]
+    ensemble = exported.ensemble(backend=backend)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda batch: ensemble.score(batch).logit, given))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_pieces_keep_the_maps_between_layers_small() -> None:
     assert [pieces(32, size) for size in (32, 128, 384, 1000)] == [32, 32, 4, 1]
     assert [pieces(count, 128, ways=2) for count in (1, 2, 7, 32, 500)] == [1, 1, 4, 16, 36]
