@@ -44,6 +44,7 @@ from msht.images.reading import read_image
 from msht.network.costs import measure_cost
 from msht.runtimes.description import Precision
 from msht.runtimes.protocol import BackendName
+from msht.runtimes.store import find_export, open_runtime
 from pipelines.export import Target, export_with
 from pipelines.export_images import Pictures
 from pipelines.inputs import ScoreInput
@@ -116,8 +117,8 @@ def measure(
     """One network: a section of the page."""
     preprocessing = CONTENDERS[name]
     bundle = make_bundle(name, folder, preprocessing, development)
-    eager = bundle.ensemble()
-    reference = Ensemble(eager.folds, preprocessing)
+    prepared = FieldScorer(bundle, ScoreSettings(backend="torch", device="cpu"))
+    reference = Ensemble(prepared.ensemble.folds, preprocessing)
     views = np.stack([view_of(read_image(file).pixels, preprocessing) for file in timed])
     expected = np.concatenate([reference.score(view[None]).probability for view in views])
     items = [ScoreInput(file.name, file, "case") for file in timed]
@@ -129,13 +130,18 @@ def measure(
     for way in ways:
         backend, precision = WAYS[way]
         print(f"{name}: {way}", flush=True)
-        if backend != "torch":
+        if backend == "torch":
+            sides[way] = scored_by(prepared, items)
+            continue
+        if precision != "bfloat16":  # which is float32's files with another setting
             try:
                 bundle = exported(bundle, backend, precision, development)
             except InvalidInput as error:
                 refused.append(f"- {way}: {error.problem}")
                 continue
         scorer = FieldScorer(bundle, ScoreSettings(backend=backend, device="cpu"))
+        if precision == "bfloat16":
+            scorer.ensemble = in_bfloat16(bundle)
         sides[way] = scored_by(scorer, items)
     found, clock, work = take_turns(sides, len(timed), rounds)
     threshold = bundle.description.decision.field_point.threshold
@@ -241,6 +247,18 @@ def exported(bundle: Bundle, to: Target, precision: Precision, development: list
     }
     cases = np.array([file.stem for file in development])
     return export_with(bundle, to, precision, Pictures(development, held_out, cases, calibrate, "phantoms"))
+
+
+def in_bfloat16(bundle: Bundle) -> Ensemble:
+    """The ensemble that `msht export --bf16` would verify."""
+    export = find_export(bundle, "openvino").model_copy(update={"precision": "bfloat16"})
+    paths = [bundle.path / export.files_of(fold.number)[0] for fold in bundle.description.folds]
+    size = bundle.description.preprocessing.size
+    return Ensemble(
+        bundle.ensemble(backend="openvino").folds,
+        bundle.description.preprocessing,
+        runtime=open_runtime(export, paths, size, None),
+    )
 
 
 def plain_way(

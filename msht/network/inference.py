@@ -37,7 +37,7 @@ class TokenLinear(nn.Module):
         return functional.conv2d(columns, self.weight[:, :, None, None], self.bias).squeeze(3).transpose(1, 2)
 
 
-def prepare_for_inference(model: nn.Module, *, dtype: torch.dtype | None = None) -> nn.Module:
+def prepare_for_inference(model: nn.Module, *, dtype: torch.dtype | None = None, shared: bool = False) -> nn.Module:
     """Make a copy for prediction: batch norms folded into convolutions, channels last, evaluation mode.
 
     Layers keep their paths, so the copy is explained as the original is, but it cannot be trained further: a
@@ -48,8 +48,12 @@ def prepare_for_inference(model: nn.Module, *, dtype: torch.dtype | None = None)
             on a CPU in single precision; others only change their memory format.
         dtype: type of parameters and activations, such as `torch.bfloat16`; unchanged by default. Images have
             to be given in the same type.
+        shared: let the copy read the original's numbers where it needs no others, which are most of an MSHT's; then
+            whoever changes the original's changes the copy's.
     """
-    prepared = copy.deepcopy(model).eval().requires_grad_(False)
+    same = [each for each in model.parameters() if each.ndim != 4] if shared and dtype is None else []
+    memory: dict[int, object] = {id(each): nn.Parameter(each.detach(), requires_grad=False) for each in same}
+    prepared = copy.deepcopy(model, memory).eval().requires_grad_(False)
     for module in list(prepared.modules()):
         if isinstance(module, _ORDERED):
             _fold_children(module)

@@ -65,11 +65,16 @@ def _first_line(error: Exception) -> str:
     return (lines[-1] if lines else type(error).__name__)[:200].rstrip(".")
 
 
-def pieces(squares: int, size: int, ways: int = 1) -> int:
+def pieces(squares: int, size: int, *, ways: int = 1) -> int:
     """How many squares go through a network at once.
 
-    Few enough that the maps between layers stay small (four of 384 px or their like), and shared evenly where
-    `ways` of them are worked on together.
+    Few enough that the maps between layers stay small, four of 384 px or their like, and half as many where several
+    are worked on together, which then share evenly.
+
+    Args:
+        squares: that wait.
+        size: of one, in px.
+        ways: that work at the same time.
     """
-    most = max(1, 4 * 384 * 384 // (size * size))
-    return max(1, min(most, -(-squares // ways)))
+    area = 384 * 384 * (4 if ways == 1 else 2)
+    return max(1, min(area // (size * size), -(-squares // ways)))

@@ -52,7 +52,7 @@ class TorchRuntime:
         """What each network says of squares, RGB uint8 of shape (N, S, S, 3)."""
         with self._preparing:
             if self._waiting:
-                self._networks = [prepare_for_inference(network) for network in self._networks]
+                self._networks = [prepare_for_inference(network, shared=True) for network in self._networks]
                 self._waiting = False
         step = pieces(len(squares), self._preprocessing.size) if self._device.type == "cpu" else len(squares)
         found: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in self._networks]

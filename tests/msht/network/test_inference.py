@@ -58,6 +58,20 @@ def test_original_is_left_alone_and_layers_keep_their_paths(model: MSHT) -> None
         prepared.get_submodule(path)
 
 
+def test_a_copy_that_shares_answers_alike_holds_less_and_leaves_the_original_trainable(
+    model: MSHT, images: torch.Tensor
+) -> None:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    prepared = prepare_for_inference(model, shared=True)
+    own = {value.data_ptr() for value in prepared.parameters()} - {value.data_ptr() for value in model.parameters()}
+    assert len(own) < len(list(prepared.parameters())) / 2
+    with torch.no_grad():
+        torch.testing.assert_close(prepared(images), model(images), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+    assert all(value.requires_grad for value in model.parameters())
+    assert not any(value.requires_grad for value in prepared.parameters())
+
+
 def test_other_networks_can_be_prepared(images: torch.Tensor) -> None:
     model = timm.create_model("resnet10t", num_classes=2).eval()
     with torch.no_grad():

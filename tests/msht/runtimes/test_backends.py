@@ -74,7 +74,8 @@ def test_callers_in_several_threads_each_get_their_own_answers(exported: Bundle,
 
 def test_pieces_keep_the_maps_between_layers_small() -> None:
     assert [pieces(32, size) for size in (32, 128, 384, 1000)] == [32, 32, 4, 1]
-    assert [pieces(count, 128, ways=2) for count in (1, 2, 7, 32, 500)] == [1, 1, 4, 16, 36]
+    assert [pieces(count, 128, ways=2) for count in (1, 2, 7, 32, 500)] == [1, 1, 4, 16, 18]
+    assert pieces(32, 384, ways=2) == 2
 
 
 def test_a_network_that_runs_elsewhere_says_so(exported: Bundle) -> None:
