@@ -137,7 +137,7 @@ def write_slide_maps(out: Path, images_table: Path) -> list[str]:
         images_table: `images.parquet`; refused tiles are read from `rejected.parquet` beside it.
 
     Returns:
-        A sentence for each slide that has no picture, since it cannot be read any more; its GeoJSON is there.
+        A sentence for each slide that has no maps, since it cannot be read any more.
     """
     import pyarrow.parquet as pq
 
@@ -164,17 +164,16 @@ def _slides_of(table: Path) -> list[str]:
 
 
 def _rows_of(table: Path, slide: str) -> pd.DataFrame:
-    """Rows of one slide; no more of the table is ever in memory than a batch and these."""
+    """Rows of one slide, which lie together in the table: only the groups of rows that hold it are read."""
     import pandas as pd
-    import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(table) as file:
-        if "slide" not in file.schema_arrow.names:
-            return pd.DataFrame(columns=["slide"])
-        kept = [batch.filter(pc.equal(batch.column("slide"), slide)) for batch in file.iter_batches()]
-        frame: pd.DataFrame = pa.Table.from_batches(kept, schema=file.schema_arrow).to_pandas()
+    there = pq.read_schema(table).names
+    if "slide" not in there:
+        return pd.DataFrame(columns=["slide"])
+    wanted = ("image", "path", *TILE_COLUMNS, "evaluable", "call", "out_of_distribution", *MEASURES)
+    columns = [column for column in wanted if column in there]
+    frame: pd.DataFrame = pq.read_table(table, columns=columns, filters=[("slide", "==", slide)]).to_pandas()
     return frame
 
 

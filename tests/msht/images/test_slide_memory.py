@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from benchmarks.slides import measure_apart, write_large_slide
 
 EDGE = 40_000
