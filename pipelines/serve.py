@@ -98,8 +98,8 @@ def serve_bundle(
         say(f"Serving {bundle.description.name} ({bundle.short_digest}) at {address}/invocations; {NOTICE}")
         say(
             f"Ready after {time.monotonic() - began:.1f} s: {len(model.ensemble.folds)} networks on "
-            f"{model.ensemble.device} by {model.ensemble.runtime.backend}, {workers} requests side by side with "
-            f"{threads} {'thread' if threads == 1 else 'threads'} each. Ctrl-C ends it."
+            f"{model.ensemble.device} by {model.ensemble.runtime.backend}, {workers} requests side by side, "
+            f"{threads} {'thread' if threads == 1 else 'threads'} a batch. Ctrl-C ends it."
         )
         if not is_local(listener.getsockname()[0]):
             say(OPEN)

@@ -6,10 +6,8 @@ import base64
 import binascii
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -103,9 +101,6 @@ class BundleModel(PythonModel):
         device = choose_device(self.device or os.environ.get("MSHT_DEVICE", "auto"))
         self.bundle: Bundle = bundle
         self.ensemble: Ensemble = bundle.ensemble(device, backend=self.backend, threads=self.threads)
-        # A queue of OpenVINO must not be filled by two threads; it takes all cores for a batch anyhow.
-        alone = self.ensemble.runtime.backend == "openvino"
-        self._turn: AbstractContextManager[Any] = Lock() if alone else nullcontext()
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """A row per image; one that cannot be read is not evaluable, and the others are answered.
@@ -164,8 +159,7 @@ class BundleModel(PythonModel):
         if good:
             if until is not None:
                 until.check()
-            with self._turn:
-                scores = self.ensemble.score(np.stack([view for _, view in good]))
+            scores = self.ensemble.score(np.stack([view for _, view in good]))
             for number, (row, _) in enumerate(good):
                 probability = float(scores.probability[number])
                 side = "positive" if probability >= decision.field_point.threshold else "negative"
