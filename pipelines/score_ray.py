@@ -114,7 +114,8 @@ class RayScorer:
             MissingResource: if workers are lost again and again, or the cluster is gone.
         """
         source = iter(items)
-        while window := list(islice(source, min(LONGEST_WINDOW, WINDOW * self.workers))):
+        size, most = self.settings.batch_size, min(LONGEST_WINDOW, WINDOW * self.workers)
+        while window := list(islice(source, max(1, most // size) * size)):  # whole batches, as one process cuts them
             if not self._looked:
                 self._look(window[0])
             yield from self._of_window(window)
