@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-KILLS = 20
+KILLS = 16
 TABLES = [f"{name}.{ending}" for name in ("images", "cases", "rejected") for ending in ("csv", "parquet")]
 
 # Starting Python and torch takes seconds, so one process does that and then splits off one for each scoring.

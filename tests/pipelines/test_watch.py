@@ -98,6 +98,7 @@ def test_photographs_are_answered_as_they_come_and_the_tables_are_those_of_a_sco
     assert "probability" in watched.answers[0].in_words()
 
 
+@pytest.mark.slow
 def test_a_file_that_stays_broken_is_rejected_and_tried_again_when_it_changes(
     world: Any, folder: Path, photographs: list[Path], tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_file_that_stays_broken_is_rejected_and_tried_again_when_it_changes(
     assert (watched.result.images, watched.result.rejected) == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_watch_goes_on_where_the_one_before_ended(
     world: Any, folder: Path, photographs: list[Path], tmp_path: Path
 ) -> None:
