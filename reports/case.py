@@ -16,8 +16,13 @@ from reports.typesetting import DoesNotFit, typeset, write_pdf
 from reports.wording import short_name
 from reports.words import Language, words_of
 
-_PAGE_1 = ((58.0, 260), *((float(width), 5 * width) for width in (38, 36, 34, 32, 30, 28, 26, 24, 20, 16)), (14.0, 50))
-"""(most millimetres across a crop, most characters of a free text), from roomy to tight."""
+_PAGE_1 = (
+    (58.0, 260, 4),
+    *((float(width), 5 * width, 4) for width in (38, 36, 34, 32, 30, 28, 26, 24, 22, 20)),
+    *((width, characters, 2) for width, characters in ((26.0, 260), (26.0, 160), (24.0, 110), (20.0, 80), (16.0, 60))),
+    (14.0, 40, 2),
+)
+"""(most millimetres across a crop, most characters of a free text, most fields shown), from roomy to tight."""
 
 _PAGE_2 = ((40, 260, 8), (40, 130, 6), (40, 90, 4), (20, 260, 8), (20, 130, 5), (20, 60, 3), (10, 50, 2))
 """(most rows of the table, most characters of a free text, most limits), from roomy to tight."""

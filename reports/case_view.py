@@ -31,17 +31,17 @@ FIXED_LIMITS = ("limit_smear", "limit_adequacy", "limit_cohort")
 
 
 def view(
-    report: CaseReport, words: Words, *, page_1: tuple[float, int], page_2: tuple[int, int, int]
+    report: CaseReport, words: Words, *, page_1: tuple[float, int, int], page_2: tuple[int, int, int]
 ) -> dict[str, Any]:
     """Give the data of `case.typ`.
 
     Args:
         report: the case.
         words: of the language.
-        page_1: most millimetres across a crop, and most characters of a free text.
+        page_1: most millimetres across a crop, most characters of a free text, and most fields shown.
         page_2: most rows of the table of fields, most characters of a free text, and most limits.
     """
-    picture_mm, long_1 = page_1
+    picture_mm, long_1, shown = page_1
     rows, long_2, limits = page_2
     return {
         "words": words.tables["page"],
@@ -66,7 +66,7 @@ def view(
         "deciding_heading": heading_of_deciding(report, words),
         "deciding": [
             deciding_view(field, index, report.heat_map.high if report.heat_map else 1.0, words)
-            for index, field in enumerate(report.deciding)
+            for index, field in enumerate(report.deciding[:shown])
         ],
         "heat_map": heat_map_view(report, words),
         "tiles": tiles_view(report, words),

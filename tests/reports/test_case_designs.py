@@ -9,13 +9,15 @@ import pytest
 from pydantic import ValidationError
 from pypdf import PdfReader
 
+from msht.errors import MissingResource
 from reports.case import CaseReport, CaseScore, FieldRow, ScoringFacts, write_case_report
 from reports.case_call_view import refer_view, strip_view
 from reports.case_index import CaseIndex, IndexRow, index_view
 from reports.case_maps_view import deciding_view
 from reports.case_parts import DecidingField, HeatMap, SlidePicture
 from reports.case_table_view import table_view
-from reports.words import words_of
+from reports.fonts import chinese_font
+from reports.words import Language, words_of
 
 MakeCase = Callable[..., CaseReport]
 MakeRows = Callable[[int], tuple[FieldRow, ...]]
@@ -181,3 +183,29 @@ def test_a_tile_that_is_no_field_of_the_case_is_refused(make_case: MakeCase, mak
     stranger = report.deciding[0].model_copy(update={"name": "elsewhere"})
     with pytest.raises(ValidationError, match="pictures of fields that are not in fields"):
         make_case(tiles=(stranger,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_page_full_of_notes_and_crops_still_fits(make_case: MakeCase, tmp_path: Path, language: Language) -> None:
+    if language == "zh":
+        try:
+            chinese_font()
+        except MissingResource as error:
+            pytest.skip(str(error))
+    base = make_case()
+    known = {"shown": (2, 3), "whole": base.deciding[0].crop, "microns_per_pixel": 0.2, "peak": 0.1, "speaks": "for"}
+    rows = base.fields[:4]
+    deciding = tuple(base.deciding[0].model_copy(update=known | {"name": row.name}) for row in rows)
+    report = make_case(
+        call="indeterminate",
+        deciding=deciding,
+        score=CaseScore(probability=0.5, logit=0.1, low=0.1, high=0.9, drawn_again="fields and networks"),
+        operating_point=base.operating_point.model_copy(update={"overridden": True}),
+        scoring=ScoringFacts(folds=(1,), test_time="flips"),
+        split_by_image=True,
+        synthetic=True,
+        warnings=("On out-of-fold cases the score does not rise with the reference, and so on for long. " * 2,) * 3,
+        refer_because=("The score lies too near the threshold for the error allowed among unreferred cases.",) * 3,
+    )
+    assert len(PdfReader(write_case_report(report, tmp_path / "case.pdf", language=language)).pages) == 2

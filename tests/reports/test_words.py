@@ -156,7 +156,7 @@ def test_a_chinese_page_holds_no_english_sentence(make_case: MakeCase, call: str
         limits=LIMITS,
         case_rule=decision().case_rule_in_words,
     )
-    data = view(report, words_of("zh"), page_1=(50, 260), page_2=(40, 260, 8))
+    data = view(report, words_of("zh"), page_1=(50, 260, 4), page_2=(40, 260, 8))
     del data["kind"]  # chooses the design, and is not printed
     # What is data stays as it is: the cohort of this test, its rule and its model are named in English.
     for text in ("sensitivity of at least 95 %", "out-of-fold cases", "Test role of the phantom cohort"):
