@@ -146,6 +146,8 @@ class FieldScorer:
 
     def _decode(self, item: ScoreInput) -> _Decoded | Row:
         stamp = stamp_of(item.path)  # before it is read, so that a change after that is noticed the next time
+        if stamp != GONE and not item.path.is_file():  # a pipe or a device would be read for ever
+            return rejected_row(item, stamp, f"{item.path} is not a regular file.")
         try:
             image = read_field(item)
             quality = (

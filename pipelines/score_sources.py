@@ -107,7 +107,7 @@ def _walk(folder: Path, wanted: Wanted, skipped: Path | None, root: Path | None 
                 path = folder / entry.name
                 if entry.is_dir(follow_symlinks=False):
                     below.append(path)
-                elif wanted(path) and entry.is_file() and _stays(entry, path, root):
+                elif wanted(path) and _is_file(entry, path) and _stays(entry, path, root):
                     yield path
     except OSError as error:
         raise InvalidInput(
@@ -116,6 +116,11 @@ def _walk(folder: Path, wanted: Wanted, skipped: Path | None, root: Path | None 
     for path in below:
         if skipped is None or path.resolve() != skipped:
             yield from _walk(path, wanted, skipped, root)
+
+
+def _is_file(entry: os.DirEntry[str], path: Path) -> bool:
+    """Whether an entry is a file, or should be one: a link to nothing is an input that cannot be read."""
+    return entry.is_file() or (entry.is_symlink() and not path.exists())
 
 
 def _stays(entry: os.DirEntry[str], path: Path, root: Path) -> bool:

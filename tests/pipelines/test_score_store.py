@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -134,6 +135,17 @@ def test_a_rejected_file_is_tried_again_by_the_next_call(world: Any, incoming: P
     assert (again.images, again.rejected) == (13, 0)
     place.unlink()
     assert score_images(world.bundle, [incoming], tmp_path / "out").images == 12, "what is gone has no row"
+
+
+def test_a_pipe_and_a_link_to_nothing_are_rejected_rows(world: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "in" / "gone.png")
+    result = score_images(world.bundle, [tmp_path / "in", tmp_path / "pipe.png"], tmp_path / "out")
+    rejected = pd.read_csv(tmp_path / "out" / "rejected.csv").set_index("image")["reason"]
+    assert (result.images, result.rejected) == (0, 2)
+    assert "not a regular file" in rejected["pipe.png"]
+    assert "link.png" in rejected["link.png"]
 
 
 def test_a_subset_of_folds_and_augmentation_are_said_in_every_output(
