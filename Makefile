@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-BENCHMARKS := network statistics explanation reports input duplicates training recipes
+BENCHMARKS := network statistics explanation reports input duplicates training recipes scoring slides scale
 INSTALLED := $(VENV)/.installed
 
 .PHONY: install demo test test-fast check format bench clean
