@@ -85,8 +85,8 @@ def score_images(
     """
     progress = progress or Silent()
     settings = settings or ScoreSettings(threshold=threshold, device=device)
+    settings.check()
     bundle = read_bundle(bundle_path)
-    settings.check(bundle)
     record = record_of(bundle, settings, case_from=case_from, executor=executor)
     try:
         with Store(out, record, SAME) as store, ExitStack() as stack:

@@ -66,8 +66,8 @@ class ScoreSettings(BaseModel):
         """Decoding threads."""
         return self.workers or min(MOST_WORKERS, available_cores())
 
-    def check(self, bundle: Bundle) -> None:
-        """Refuse what no scoring with this bundle can be.
+    def check(self) -> None:
+        """Refuse what no scoring can be, whatever the bundle.
 
         Raises:
             InvalidInput: naming the option.
@@ -78,7 +78,6 @@ class ScoreSettings(BaseModel):
             raise InvalidInput(f"--workers is {self.workers}.", "Give a number of threads from 1 to 256.")
         if not 1 <= self.batch_size <= 4096:
             raise InvalidInput(f"--batch-size is {self.batch_size}.", "Give a number of images from 1 to 4096.")
-        bundle.chosen_folds(self.folds)
         choose_device(self.device)
         self.slides.check()
 

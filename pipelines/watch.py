@@ -119,8 +119,8 @@ def watch_folder(
         raise InvalidInput(f"The folder {folder} does not exist.", "Give the folder that the camera writes to.")
     if not 0 <= patience <= 86_400:
         raise InvalidInput(f"--patience is {patience:g}.", "Give seconds from 0 to 86400.")
+    settings.check()
     bundle = read_bundle(bundle_path)
-    settings.check(bundle)
     list(name_inputs([], lambda _: None, case_from))  # an expression that is none is refused at once
     record = record_of(bundle, settings, case_from=case_from, executor="local")
     with Store(out, record, SAME) as store:

@@ -28,6 +28,8 @@ COMMANDS = [
     ["bundle", "make"],
     ["bundle", "verify"],
     ["score"],
+    ["export"],
+    ["serve"],
     ["explain"],
     ["report"],
     ["report", "case"],
@@ -101,6 +103,10 @@ BAD = [
     (["bundle", "verify", "{tmp}/empty"], "not a bundle"),
     (["score", "{tmp}/nowhere", "{tmp}", "--out", "{tmp}/o"], "no bundle"),
     (["score", "{tmp}/empty", "{tmp}", "--out", "{tmp}/o", "--threshold", "7"], "--threshold is 7"),
+    (["score", "{tmp}/empty", "{tmp}", "--out", "{tmp}/o", "--folds", "1;2"], "--folds is '1;2'"),
+    (["score", "{tmp}/empty", "{tmp}"], "--out is missing"),
+    (["score", "{tmp}/empty", "--out", "{tmp}/o"], "nothing to score"),
+    (["score", "{tmp}/empty", "--watch", "{tmp}/nowhere", "--out", "{tmp}/o"], "{tmp}/nowhere does not exist"),
     (["report", "case", "{tmp}/nowhere", "{tmp}", "--case", "x", "--out", "{tmp}/c.pdf"], "no bundle"),
     (["report", "validation", "{tmp}/nowhere", "--out", "{tmp}/v.pdf"], "not a run"),
     (["demo", "--out", "{tmp}"], "not empty"),
@@ -124,7 +130,7 @@ def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(
     code, _, err = called(monkeypatch, capsys, *[w.format(tmp=tmp_path) for w in words])
     assert code == 2
     assert err.startswith("error: ")
-    assert expected in err
+    assert expected.format(tmp=tmp_path) in err
     assert "Traceback" not in err
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
