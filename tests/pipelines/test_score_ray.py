@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -121,6 +123,50 @@ def test_machines_that_do_not_fit_are_one_sentence_before_anything_is_scored(wor
         judge([here, Sight("node-2", "0.0.1", True, True)], image)
     with pytest.raises(InvalidInput, match="The machine node-3 cannot read the image"):
         judge([Sight("node-3", __version__, True, False)], image)
+
+
+def dealing(monkeypatch: pytest.MonkeyPatch, answers: list[Any], rooms: list[int]) -> Any:
+    """A scorer whose cluster answers as it is told: numbers of parts, then a loss, each time it is asked."""
+    exceptions = pytest.importorskip("ray.exceptions")
+    from pipelines.score_ray import RayScorer
+
+    asked: list[list[int]] = []
+
+    def answer(self: RayScorer, waiting: dict[int, Any]) -> Iterator[tuple[int, list[Any]]]:
+        asked.append(sorted(waiting))
+        for number in answers.pop(0):
+            yield number, [item.name for item in waiting[number]]
+        raise exceptions.WorkerCrashedError
+
+    monkeypatch.setattr(RayScorer, "_answers", answer)
+    monkeypatch.setattr(RayScorer, "_room", lambda self: rooms.pop(0))
+    scorer = object.__new__(RayScorer)
+    scorer.settings, scorer.workers = ScoreSettings(batch_size=1), 2
+    scorer._ray, scorer._looked = SimpleNamespace(exceptions=exceptions), True
+    return scorer, asked
+
+
+def some(count: int) -> list[ScoreInput]:
+    return [ScoreInput(str(number), Path(f"{number}.jpg"), "case") for number in range(count)]
+
+
+def test_what_was_lost_with_a_machine_is_dealt_out_again_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, asked = dealing(monkeypatch, [[3, 0], [], [5], [1, 2, 4]], rooms=[1, 1, 1])
+    names = [name for rows in scorer.batches(some(6)) for name in rows]
+    assert names == ["3", "0", "5", "1", "2", "4"]
+    assert asked == [[0, 1, 2, 3, 4, 5], [1, 2, 4, 5], [1, 2, 4, 5], [1, 2, 4]]
+    assert scorer.workers == 1
+
+
+def test_a_part_that_kills_every_worker_and_a_cluster_that_is_gone_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, asked = dealing(monkeypatch, [[0, 1], [], [], []], rooms=[2, 2, 2, 2])
+    with pytest.raises(MissingResource, match=r"Ray lost its workers.*What was scored is kept"):
+        list(scorer.batches(some(3)))
+    assert len(asked) == 4
+    scorer, asked = dealing(monkeypatch, [[0]], rooms=[0])
+    with pytest.raises(MissingResource, match="Ray lost its workers"):
+        list(scorer.batches(some(3)))
+    assert len(asked) == 1
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence_at_once() -> None:
