@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from msht.errors import InvalidInput
+from msht.errors import InvalidInput, MissingResource
 
 LEAST_DISK_GIB = 2.0
 
@@ -36,6 +36,8 @@ def examine(tracking_uri: str | None = None) -> list[Finding]:
         ("threads", _threads),
         ("MLflow store", lambda: _store(tracking_uri)),
         ("PDF", _pdf),
+        ("extras", _extras),
+        ("Chinese reports", _chinese),
         ("recipes", _recipes),
         ("data cards", _cards),
         ("disk", _disk),
@@ -55,6 +57,34 @@ def _packages() -> Finding:
     facts = environment()
     found = ", ".join(f"{k} {facts[k]}" for k in ("msht", "python", "torch", "timm", "lightning", "mlflow"))
     return Finding("packages", True, found)
+
+
+EXTRAS = {"onnx": "onnxruntime", "openvino": "openvino", "ray": "ray", "wsi": "openslide-python"}
+"""What is not installed unless it is asked for, by the package that it cannot do without."""
+
+
+def _extras() -> Finding:
+    from importlib.metadata import PackageNotFoundError, version
+
+    there, absent = [], []
+    for extra, package in EXTRAS.items():
+        try:
+            there.append(f"{extra} ({package} {version(package)})")
+        except PackageNotFoundError:
+            absent.append(extra)
+    words = ", ".join(there) or "none"
+    return Finding(
+        "extras", True, f"{words}; pip install 'msht[{','.join(absent)}]' adds the rest" if absent else words
+    )
+
+
+def _chinese() -> Finding:
+    from reports.fonts import chinese_font
+
+    try:
+        return Finding("Chinese reports", True, f"set in {chinese_font().family}")
+    except MissingResource as error:  # nobody needs it who reports in English
+        return Finding("Chinese reports", True, f"no font for them. {error.mend}")
 
 
 def _opencv() -> Finding:

@@ -110,6 +110,11 @@ def promote(name: str, which: str, *, alias: str = CHAMPION, tracking_uri: str |
     if uri is None and (folder / "run.json").is_file():
         uri = RunFolder(folder).state().get("tracking_uri")
     uri = uri or tracking.default_tracking_uri()
+    database = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not database.exists():  # opening it would make an empty one
+        raise InvalidInput(
+            f"There is no MLflow store at {database}, so no version of '{name}'.", "Give --tracking-uri."
+        )
     client = tracking.open_client(uri)
     found = _version(client, name, which)
     wanted = found.tags.get(DIGEST)

@@ -29,6 +29,23 @@ def test_two_versions_of_opencv_are_found_with_the_way_to_mend_it(monkeypatch: p
     assert "same version" in bad.mend
 
 
+def test_it_says_which_extras_are_there_and_how_to_get_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    real = importlib.metadata.version
+
+    def without(name: str) -> str:
+        if name == "openvino":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    found = next(f for f in examine() if f.name == "extras")
+    assert found.good
+    assert f"wsi (openslide-python {real('openslide-python')})" in found.found
+    assert "msht[openvino]" in found.found
+
+
 def test_a_store_that_cannot_be_opened_is_found(tmp_path: Path) -> None:
     bad = next(f for f in examine("nonsense") if f.name == "MLflow store")
     assert not bad.good

@@ -297,3 +297,9 @@ def test_bytes_without_a_name_are_read_in_every_format(ending: str) -> None:
     data = cv2.imencode(ending, picture)[1].tobytes()
     assert named(data).suffix == ending
     assert decode_image(data, named(data)).pixels.shape == (96, 128, 3)
+
+
+def test_promoting_where_there_is_no_store_makes_none(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"There is no MLflow store at .*lost\.db, so no version of 'cells'"):
+        promote("cells", "1", tracking_uri=f"sqlite:///{tmp_path / 'lost.db'}")
+    assert list(tmp_path.iterdir()) == []
