@@ -19,15 +19,19 @@ TILE_COLUMNS = ("tile_left", "tile_top", "tile_edge", "tile_size")
 """Columns of a tile's place; in a table only where a slide was scored, and missing in the rows of photographs."""
 
 
-def read_field(item: ScoreInput) -> DecodedImage:
+def read_field(item: ScoreInput, *, passing: bool = False) -> DecodedImage:
     """Read what is to be scored, upright, in sRGB, RGB uint8 of shape (H, W, 3).
+
+    Args:
+        item: the photograph or the tile.
+        passing: see `read_image`.
 
     Raises:
         UnreadableImage: if the photograph, the slide or this part of it cannot be read.
         MissingResource: if it is a tile and OpenSlide is not installed.
     """
     if item.tile is None:
-        return read_image(item.path)
+        return read_image(item.path, passing=passing)
     from msht.images.slides import read_tile
 
     return read_tile(item.path, item.tile)

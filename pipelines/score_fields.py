@@ -148,7 +148,7 @@ class FieldScorer:
         if stamp != GONE and not item.path.is_file():  # a pipe or a device would be read for ever
             return rejected_row(item, stamp, f"{item.path} is not a regular file.")
         try:
-            image = read_field(item)
+            image = read_field(item, passing=True)  # its view and its quality are taken before the next is read
             quality = (
                 measure_quality(image.pixels) if item.tile is None else self.decision.quality.measure_tile(image.pixels)
             )

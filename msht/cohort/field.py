@@ -12,16 +12,13 @@ import numpy as np
 from msht.images.augmentation import Augmentation, Augmenter
 from msht.images.colour import corrected
 from msht.images.preprocessing import Box, Pixels, Preprocessing, crop_boxes, cut_views
-from msht.images.quality import Quality, measure_quality
+from msht.images.quality import AVERAGED_FROM, Quality, measure_quality
 from msht.images.reading import DecodedImage
 from msht.images.scratch import scratch
 from msht.images.warp import Matrix, Square, step_of
 
 OVERSAMPLING = 1.25
 """Edge of the stored crop in multiples of the network's; no preset magnifies by more, so none enlarges pixels."""
-
-AVERAGED_FROM = 1.5
-"""Reduction from which areas are averaged; below, a linear read already touches every pixel, six times as fast."""
 
 BLOCK = 16
 """The linear reduction's step is a whole number of sixteenths, so that its grid begins anew at each such block."""

@@ -126,7 +126,9 @@ def is_image_path(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, time_limit: float = TIME_LIMIT) -> DecodedImage:
+def read_image(
+    path: Path, *, max_pixels: int = MAX_PIXELS, time_limit: float = TIME_LIMIT, passing: bool = False
+) -> DecodedImage:
     """Read an image whole: upright, sRGB, uint8.
 
     Sixteen-bit samples are scaled by their full range (value / 257), alpha is laid over white, an embedded
@@ -137,6 +139,7 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, time_limit: float = 
         path: an image file.
         max_pixels: refuse larger images before decoding; Pillow's own limit of 178,956,970 holds besides.
         time_limit: seconds that decoding may take; see `decode_image`.
+        passing: whether the pixels may lie in memory that the thread's next reading of this kind writes over.
 
     Raises:
         UnreadableImage: if the file is missing, empty, truncated, of another format than its ending says, too
@@ -144,7 +147,7 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS, time_limit: float = 
             at all.
     """
     path = Path(path)
-    return decode_image(read_bytes(path), path, max_pixels=max_pixels, time_limit=time_limit)
+    return decode_image(read_bytes(path), path, max_pixels=max_pixels, time_limit=time_limit, passing=passing)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -161,7 +164,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_image(
-    data: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, time_limit: float = TIME_LIMIT
+    data: bytes,
+    path: Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    time_limit: float = TIME_LIMIT,
+    passing: bool = False,
 ) -> DecodedImage:
     """Decode the bytes of an image file as `read_image` does; `path` names it and gives its ending.
 
@@ -177,7 +185,7 @@ def decode_image(
     with _open(data, path, max_pixels) as image:
         bounded = _passes(image, data) * image.size[0] * image.size[1] <= BOUNDED_PIXELS
         if bounded and len(data) <= BOUNDED_BYTES:
-            return _decoded(image, data, path)
+            return _decoded(image, data, path, passing)
     from msht.images.apart import decode_apart
 
     return decode_apart(data, path, max_pixels=max_pixels, time_limit=time_limit)
@@ -211,11 +219,13 @@ def plain_pixels(data: bytes, path: Path) -> Pixels | None:
         return None
 
 
-def _decoded(image: Image.Image, data: bytes, path: Path) -> DecodedImage:
+def _decoded(image: Image.Image, data: bytes, path: Path, passing: bool = False) -> DecodedImage:
     file_format = "JPEG" if image.format == "MPO" else str(image.format)
     mode, orientation = image.mode, 1
     conversions: list[str] = []
-    pixels = plain_jpeg(data, image.size) if _is_plain(image, data) else None
+    pixels = None
+    if _is_plain(image, data):
+        pixels = plain_jpeg(data, image.size, scratch("decoded", *image.size, 3) if passing else None)
     if pixels is None:
         orientation, already_upright = _load(image, path)
         converted, conversions = to_srgb(image, _bits(image, data), path)

@@ -88,17 +88,19 @@ def test_a_stopped_scoring_goes_on_and_a_changed_file_is_scored_again(
     asked: list[str] = []
     read = fields_module.read_field
 
-    def counted(item: Any) -> Any:
+    def counted(item: Any, **how: Any) -> Any:
         asked.append(item.path.name)
         if len(asked) > 6:
             raise KeyboardInterrupt
-        return read(item)
+        return read(item, **how)
 
     monkeypatch.setattr(fields_module, "read_field", counted)
     with pytest.raises(Interrupted, match="goes on in"):
         score_images(world.bundle, [tmp_path / "in"], tmp_path / "out", settings=small)
     assert json.loads((tmp_path / "out" / "run.json").read_text()).get("finished") is None
-    monkeypatch.setattr(fields_module, "read_field", lambda item: (asked.append(item.path.name), read(item))[1])
+    monkeypatch.setattr(
+        fields_module, "read_field", lambda item, **how: (asked.append(item.path.name), read(item, **how))[1]
+    )
     asked.clear()
     again = score_images(world.bundle, [tmp_path / "in"], tmp_path / "out", settings=small)
     assert sorted(asked) == [f"{n:02d}.jpg" for n in range(4, 12)]

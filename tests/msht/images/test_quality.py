@@ -10,7 +10,7 @@ import pytest
 
 from msht.cohort.phantom import patient_appearance, render_field
 from msht.errors import InvalidInput
-from msht.images.quality import Quality, QualityGate, measure_quality
+from msht.images.quality import MEASURED_EDGE, Quality, QualityGate, measure_quality
 from msht.images.reading import read_image
 
 
@@ -142,3 +142,18 @@ def test_a_part_of_a_field_is_measured_as_sharp_as_the_field() -> None:
         assert gate.measure_tile(part).focus == pytest.approx(sharpness, abs=0.3)
         assert measure_quality(part).focus < sharpness - 0.3, "at another scale the same cells look blurred"
         assert gate.measure_tile(whole) == measure_quality(whole)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1390, 1038), (1920, 1440), (2592, 1944), (1100, 700)])
+def test_averaging_down_by_halves_measures_what_averaging_at_once_does(width: int, height: int) -> None:
+    generator = np.random.default_rng(4)
+    coarse = generator.integers(40, 240, (height // 12, width // 12, 3), dtype=np.uint8)
+    field = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    factor = MEASURED_EDGE / width
+    at_once = cv2.resize(field, (MEASURED_EDGE, round(height * factor)), interpolation=cv2.INTER_AREA)
+    ours, expected = measure_quality(field), measure_quality(at_once)
+    assert ours.focus == pytest.approx(expected.focus, abs=0.05)  # the least spread that a gate grants
+    assert ours.foreground == pytest.approx(expected.foreground, rel=0.05)  # a tenth is granted
+    assert ours.contrast == pytest.approx(expected.contrast, abs=0.01)
+    for name in ("brightness", "clipped_dark", "clipped_bright"):
+        assert getattr(ours, name) == pytest.approx(getattr(expected, name), abs=0.005)

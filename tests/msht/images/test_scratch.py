@@ -13,6 +13,7 @@ from PIL import Image
 from msht.cohort.dataset import FieldStore
 from msht.images.augmentation import Augmentation, Augmenter
 from msht.images.preprocessing import Preprocessing
+from msht.images.reading import read_image
 from msht.images.scratch import KEPT_BYTES, scratch
 
 
@@ -55,3 +56,16 @@ def test_a_view_stays_as_it_was_when_the_next_one_is_made(tmp_path: Path, room: 
     second = store.view("b.jpg", augmenter, epoch=0, index=1)
     np.testing.assert_array_equal(first, before)
     assert not np.shares_memory(first, second)
+
+
+def test_an_image_read_in_passing_has_the_same_pixels_and_record(tmp_path: Path) -> None:
+    generator = np.random.default_rng(2)
+    for name in ("a.jpg", "b.jpg", "c.png"):
+        Image.fromarray(generator.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(tmp_path / name)
+    for name in ("a.jpg", "b.jpg", "c.png"):
+        whole, passing = read_image(tmp_path / name), read_image(tmp_path / name, passing=True)
+        np.testing.assert_array_equal(passing.pixels, whole.pixels)
+        assert passing.record == whole.record
+    first = read_image(tmp_path / "a.jpg", passing=True).pixels
+    assert np.shares_memory(first, read_image(tmp_path / "b.jpg", passing=True).pixels)
+    assert not np.shares_memory(first, read_image(tmp_path / "b.jpg").pixels)
