@@ -71,7 +71,7 @@ WAYS: dict[str, tuple[BackendName, Precision]] = {
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fields", type=int, nargs=2, default=(32, 8), help="timed fields, of the small and the large")
+    parser.add_argument("--fields", type=int, nargs=2, default=(64, 8), help="timed fields, of the small and the large")
     parser.add_argument("--development", type=int, default=40, help="fields for calibration and verification")
     parser.add_argument("--rounds", type=int, nargs=2, default=(8, 4))
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument(
         "--bundle", type=Path, help="a bundle of five networks, with the exports that it holds, instead"
     )
+    parser.add_argument("--size", type=int, help="edge of the networks' input in px, instead of theirs")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     lines = heading()
@@ -94,7 +95,11 @@ def main() -> None:
         for name in options.networks if options.bundle is None else []:
             place = list(CONTENDERS).index(name)
             timed = files[options.development :][: options.fields[place]]
-            lines += measure(name, root / name, development, timed, options.rounds[place], options.ways)
+            preprocessing = CONTENDERS[name]
+            if options.size is not None:
+                preprocessing = preprocessing.model_copy(update={"size": options.size})
+            bundle = make_bundle(name, root / name, preprocessing, development)
+            lines += race(name, bundle, development, timed, options.rounds[place], options.ways)
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
@@ -117,13 +122,6 @@ def heading() -> list[str]:
         "networks in eager PyTorch on the same pixels; the last column counts fields whose call differs from the "
         "plain way's, whose resampling is another.",
     ]
-
-
-def measure(
-    name: str, folder: Path, development: list[Path], timed: list[Path], rounds: int, ways: list[str]
-) -> list[str]:
-    """One network: a section of the page."""
-    return race(name, make_bundle(name, folder, CONTENDERS[name], development), development, timed, rounds, ways)
 
 
 def race(
