@@ -49,10 +49,13 @@ def scratch(step: str, *shape: int) -> Pixels:
 
 def _large_pages(size: int) -> Pixels:
     """Give memory in pages of 2 MiB where the system has such: a rotated read leaves one of 4 KiB with every row."""
-    memory = mmap.mmap(-1, -(-size // LARGE_PAGE) * LARGE_PAGE + LARGE_PAGE)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without them
-            memory.madvise(mmap.MADV_HUGEPAGE)
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.empty(size, dtype=np.uint8)
+    # Private, since what mmap gives by default would be one memory for all workers that are forked from here.
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    memory = mmap.mmap(-1, -(-size // LARGE_PAGE) * LARGE_PAGE + LARGE_PAGE, flags=flags)
+    with contextlib.suppress(OSError):  # a kernel without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
     block = np.frombuffer(memory, dtype=np.uint8)
     start = -block.ctypes.data % LARGE_PAGE
     return block[start : start + size]

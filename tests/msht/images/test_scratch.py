@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -28,6 +29,18 @@ def test_a_step_gets_its_memory_again_and_another_step_other_memory() -> None:
 def test_what_is_too_large_to_keep_is_given_once() -> None:
     first = scratch("large", KEPT_BYTES + 1)
     assert not np.shares_memory(first, scratch("large", KEPT_BYTES + 1))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_worker_that_is_forked_shares_none_with_the_process_that_it_comes_from() -> None:
+    ours = scratch("forked", 1000)
+    ours[:] = 1
+    child = os.fork()
+    if child == 0:
+        scratch("forked", 1000)[:] = 2
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (ours == 1).all()
 
 
 def test_threads_share_none() -> None:
