@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from msht.errors import BrokenBundle
 from msht.explanation.overlay import colours
 from pipelines.explain import Maps
 from pipelines.inputs import file_name_for
@@ -157,8 +158,17 @@ def _flag(reason: str) -> str:
 
 
 def performance_part(rows: list[dict[str, Any]], cohort: dict[str, Any], level: Any) -> Performance:
-    """The test figures of a level as a report prints them."""
+    """The test figures of a level as a report prints them.
+
+    Raises:
+        BrokenBundle: if they do not say what the intervals leave out, as those of the first versions.
+    """
     row = find_row([r for r in rows if r["role"] == "test"], level)
+    if "unit" not in row:
+        raise BrokenBundle(
+            "The bundle's figures do not say whose they are: it was made by an earlier version of msht.",
+            "Make it again with `msht bundle`, from a run of this version.",
+        )
     counts = row["counts"]
     return Performance(
         level=level,

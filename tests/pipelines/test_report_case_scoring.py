@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from msht.bundle import read_bundle
+from msht.errors import BrokenBundle
 from pipelines.explain import SHOWN, TILES_SHOWN, deciding_fields
 from pipelines.report_case_interval import case_interval
-from pipelines.report_case_parts import slide_parts
+from pipelines.report_case_parts import performance_part, slide_parts
 from pipelines.report_case_scoring import read_scoring
 from reports.case_facts import ScoringFacts
 
@@ -88,3 +90,11 @@ def test_the_map_of_a_slide_is_taken_with_its_counts_and_a_missing_one_left_out(
     (shown,) = slide_parts(tmp_path, frame, "en")
     assert (shown.name, shown.tiles, shown.evaluable, shown.positive) == ("s.svs", 10, 10, 5)
     assert slide_parts(tmp_path, frame.drop(columns="slide"), "en") == ()
+
+
+def test_figures_of_a_first_version_are_refused_in_a_sentence(world: Any) -> None:
+    description = read_bundle(world.bundle).description
+    rows = [{key: value for key, value in row.items() if key != "unit"} for row in description.performance]
+    with pytest.raises(BrokenBundle, match="made by an earlier version"):
+        performance_part(rows, description.cohort, "case")
+    assert performance_part(description.performance, description.cohort, "case").role == "test"
