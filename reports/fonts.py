@@ -99,6 +99,15 @@ def chinese_font() -> ChineseFont:
     )
 
 
+def has_chinese_font() -> bool:
+    """Whether a report can be set in Chinese on this machine."""
+    try:
+        chinese_font()
+    except MissingResource:
+        return False
+    return True
+
+
 def machine_fonts() -> list[Any]:
     """The fonts that Typst finds on this machine."""
     return list(typst.Fonts(include_system_fonts=True, include_embedded_fonts=False, font_paths=[]).fonts())

@@ -10,22 +10,13 @@ from typing import Any
 import pytest
 from pypdf import PdfReader
 
-from msht.errors import MissingResource
 from reports.case import CaseReport, FieldRow, write_case_report
 from reports.case_index import CaseIndex, IndexRow, write_case_index
 from reports.case_parts import RejectedPicture, SlidePicture
-from reports.fonts import chinese_font
+from reports.fonts import has_chinese_font
 from reports.words import Language
 
 MakeCase = Callable[..., CaseReport]
-
-
-def has_chinese_font() -> bool:
-    try:
-        chinese_font()
-    except MissingResource:
-        return False
-    return True
 
 
 LANGUAGES = [

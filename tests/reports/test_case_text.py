@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
 
-from msht.errors import InvalidInput, MissingResource
+from msht.errors import InvalidInput
 from reports.case import CaseReport, FieldRow, write_case_report
-from reports.fonts import chinese_font
+from reports.fonts import has_chinese_font
 from reports.parts import Fact
 from reports.words import Language
 
@@ -23,14 +23,6 @@ MakeRows = Callable[[int], tuple[FieldRow, ...]]
 MARKUP = (
     '#panic("x") #import "/etc/passwd" *b* _i_ `r` $x$ <label> @ref = h // c /* d */ <script>1</script> &amp; %s {x} \\'
 )
-
-
-def has_chinese_font() -> bool:
-    try:
-        chinese_font()
-    except MissingResource:
-        return False
-    return True
 
 
 LANGUAGES = [

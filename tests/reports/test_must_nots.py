@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from msht.errors import MissingResource
 from reports.case import CaseReport, CaseScore, FieldRow, ScoringFacts, write_case_report
-from reports.fonts import chinese_font
+from reports.fonts import has_chinese_font
 from reports.words import LANGUAGES, Language, placeholders, words_of
 
 MakeCase = Callable[..., CaseReport]
@@ -159,14 +158,6 @@ def test_no_sentence_gives_a_figure_of_the_patient(language: Language) -> None:
         if placeholders(text) & figures:
             assert "patient" not in text.lower(), name
             assert "患者" not in text, name
-
-
-def has_chinese_font() -> bool:
-    try:
-        chinese_font()
-    except MissingResource:
-        return False
-    return True
 
 
 def reports(make_case: MakeCase) -> Iterator[CaseReport]:

@@ -31,14 +31,6 @@ ENGLISH = re.compile(r"[A-Za-z]{3,}[ ,;:]+[A-Za-z]{2,}")
 """Two English words beside each other."""
 
 
-def has_chinese_font() -> bool:
-    try:
-        fonts.chinese_font()
-    except MissingResource:
-        return False
-    return True
-
-
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_language_has_the_same_strings_with_the_same_placeholders(section: str) -> None:
     english = {name: placeholders(text) for name, text in words_of("en").tables[section].items()}
@@ -248,7 +240,7 @@ def test_typst_can_list_the_fonts_of_a_machine() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not has_chinese_font(), reason="no Chinese font on this machine (fonts-noto-cjk)")
+@pytest.mark.skipif(not fonts.has_chinese_font(), reason="no Chinese font on this machine (fonts-noto-cjk)")
 def test_a_chinese_report_is_set_with_its_language_and_refuses_what_no_font_has(
     make_case: MakeCase, tmp_path: Path
 ) -> None:
