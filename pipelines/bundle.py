@@ -92,7 +92,8 @@ def make_bundle(
         recipe_yaml=recipe_as_yaml(recipe),
         data_card=render_card(card_of(split)),
     )
-    client.set_tag(state["mlflow_run"], "msht.bundle_digest", bundle.digest)
+    client.set_tag(state["mlflow_run"], tracking.LATEST_BUNDLE, bundle.digest)
+    client.set_tag(state["mlflow_run"], tracking.bundle_tag(bundle.digest), "made")
     client.log_artifact(state["mlflow_run"], str(out / "bundle.json"), "bundle")
     return bundle
 

@@ -54,6 +54,13 @@ SHAREABLE_COLUMNS = (
     "fields",
 )
 IDENTIFIERS = ("image", "patient_id", "case_id", "slide_id", "case", "group")
+LATEST_BUNDLE = "msht.bundle_digest"
+"""Tag of a run: the bundle that was last made from it; runs of the first versions have this one alone."""
+
+
+def bundle_tag(digest: str) -> str:
+    """Tag of a run that says that the bundle of this digest was made from it: a run can be made into several."""
+    return f"msht.bundle.{digest}"
 
 
 def default_tracking_uri() -> str:

@@ -110,10 +110,11 @@ def run_of_bundle(client: Any, digest: str) -> str:
         InvalidInput: if it knows none.
     """
     experiments = [e.experiment_id for e in client.search_experiments()]
-    runs = client.search_runs(experiments, filter_string=f"tags.`msht.bundle_digest` = '{digest}'", max_results=1)
-    if not runs:
-        raise InvalidInput(
-            f"MLflow knows no run of the bundle {digest[:12]}.",
-            "Name its run with --run RUN, or the store of its training with --tracking-uri.",
-        )
-    return str(runs[0].info.run_id)
+    for tag, value in ((tracking.bundle_tag(digest), "made"), (tracking.LATEST_BUNDLE, digest)):
+        runs = client.search_runs(experiments, filter_string=f"tags.`{tag}` = '{value}'", max_results=1)
+        if runs:
+            return str(runs[0].info.run_id)
+    raise InvalidInput(
+        f"MLflow knows no run of the bundle {digest[:12]}.",
+        "Name its run with --run RUN, or the store of its training with --tracking-uri.",
+    )

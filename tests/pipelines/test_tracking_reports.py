@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import pytest
 
+from msht.bundle import read_bundle
+from msht.errors import InvalidInput
+from pipelines import tracking
+from pipelines.bundle import make_bundle
 from pipelines.report_case import prepare_case_report
 from pipelines.report_case_scoring import read_scoring
-from pipelines.tracking_reports import without_patient
+from pipelines.run_folder import RunFolder
+from pipelines.tracking_reports import run_of_bundle, without_patient
 from reports.case_parts import RejectedPicture, SlidePicture
 
 
@@ -32,3 +38,14 @@ def test_nothing_that_names_a_patient_is_left_in_a_logged_report(copied: Any) ->
     for name in (case, "Jane Doe", *(row.name for row in report.fields), *(row.sha256 for row in report.fields)):
         assert name not in said
     assert len(shown.tiles) == len(report.tiles)
+
+
+def test_every_bundle_of_a_run_leads_back_to_it(copied: Any) -> None:
+    later = make_bundle(copied.run, copied.folder / "later", tracking_uri=copied.tracking_uri)
+    first = read_bundle(copied.bundle)
+    assert later.model_digest != first.model_digest
+    client = tracking.open_client(copied.tracking_uri)
+    run = RunFolder(copied.run).state()["mlflow_run"]
+    assert [run_of_bundle(client, bundle.model_digest) for bundle in (first, later)] == [run, run]
+    with pytest.raises(InvalidInput, match="--tracking-uri"):
+        run_of_bundle(client, "0" * 64)
