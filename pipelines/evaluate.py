@@ -13,6 +13,7 @@ from msht.decision import Decision, decide_case, reference_by_case
 from msht.ensemble import Ensemble
 from msht.errors import InvalidInput
 from msht.files import inside, read_json, sha256_of, write_json
+from msht.images.halving import Halves
 from msht.images.preprocessing import view_of
 from msht.images.quality import measure_quality
 from msht.images.reading import read_image
@@ -157,9 +158,9 @@ def _score(test: pd.DataFrame, root: Path, ensemble: Ensemble, decision: Decisio
         part = test.iloc[start : start + BATCH]
         views, evaluable = [], []
         for image in part["image"]:
-            pixels = read_image(root / image).pixels
-            views.append(view_of(pixels, ensemble.preprocessing))
-            evaluable.append(not decision.quality.judge(measure_quality(pixels)))
+            halves = Halves(read_image(root / image).pixels)
+            views.append(view_of(halves, ensemble.preprocessing))
+            evaluable.append(not decision.quality.judge(measure_quality(halves)))
         scores = ensemble.score(np.stack(views))
         columns["logit"] += scores.logit.tolist()
         columns["probability"] += scores.probability.tolist()

@@ -6,11 +6,13 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +20,7 @@ from msht.bundle import Bundle, read_bundle
 from msht.decision import Decision, override_threshold
 from msht.ensemble import FieldScores, TestTime
 from msht.errors import InvalidInput, MissingResource
+from msht.images.halving import Halves
 from msht.images.preprocessing import view_of
 from msht.images.quality import Quality, measure_quality
 from msht.images.reading import ReadingRecord
@@ -129,7 +132,7 @@ class FieldScorer:
         While the networks work on a batch, the one after it is decoded.
         """
         source = iter(items)
-        with ThreadPoolExecutor(max_workers=self.settings.decoders) as pool:
+        with one_thread_each(), ThreadPoolExecutor(max_workers=self.settings.decoders) as pool:
             ahead: deque[list[Future[_Decoded | Row]]] = deque()
             try:
                 while True:
@@ -149,10 +152,9 @@ class FieldScorer:
             return rejected_row(item, stamp, f"{item.path} is not a regular file.")
         try:
             image = read_field(item, passing=True)  # its view and its quality are taken before the next is read
-            quality = (
-                measure_quality(image.pixels) if item.tile is None else self.decision.quality.measure_tile(image.pixels)
-            )
-            view = view_of(image.pixels, self.bundle.description.preprocessing)
+            halves = Halves(image.pixels)
+            quality = measure_quality(halves) if item.tile is None else self.decision.quality.measure_tile(halves)
+            view = view_of(halves, self.bundle.description.preprocessing)
             return _Decoded(item, stamp, view, image.record, quality)
         except MissingResource:
             raise
@@ -210,6 +212,20 @@ class FieldScorer:
             call=side if evaluable else "not evaluable",
         )
         return row
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let OpenCV work in the thread that asks it.
+
+    Each core has a decoding thread of its own; helpers that wait for work take from it.
+    """
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def rejected_row(item: ScoreInput, stamp: str, reason: str) -> Row:

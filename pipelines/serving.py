@@ -19,6 +19,7 @@ from mlflow.types.schema import ColSpec, DataType, Schema
 from msht.bundle import Bundle, read_bundle
 from msht.ensemble import Ensemble
 from msht.errors import InvalidInput, UnreadableImage
+from msht.images.halving import Halves
 from msht.images.preprocessing import view_of
 from msht.images.quality import measure_quality
 from msht.images.reading import decode_image
@@ -153,9 +154,10 @@ class BundleModel(PythonModel):
                     raise UnreadableImage(problem, error.mend) from error
                 row["not_evaluable_because"] = problem
                 continue
-            reasons = decision.quality.judge(measure_quality(decoded.pixels))
+            halves = Halves(decoded.pixels)
+            reasons = decision.quality.judge(measure_quality(halves))
             row.update(sha256=decoded.record.sha256, evaluable=not reasons, not_evaluable_because="; ".join(reasons))
-            good.append((row, view_of(decoded.pixels, self.bundle.description.preprocessing)))
+            good.append((row, view_of(halves, self.bundle.description.preprocessing)))
         if good:
             if until is not None:
                 until.check()

@@ -11,6 +11,7 @@ import numpy as np
 
 from msht.images.augmentation import Augmentation, Augmenter
 from msht.images.colour import corrected
+from msht.images.halving import Halves
 from msht.images.preprocessing import Box, Pixels, Preprocessing, crop_boxes, cut_views
 from msht.images.quality import AVERAGED_FROM, Quality, measure_quality
 from msht.images.reading import DecodedImage
@@ -68,11 +69,12 @@ def prepare_field(image: DecodedImage, preprocessing: Preprocessing, reach: floa
         preprocessing: colour, squares and size.
         reach: of the augmentation; see `reach_of`.
     """
+    halves = Halves(image.pixels)
     pixels = corrected(image.pixels, preprocessing.colour)
     return StoredField(
-        view=cut_views(pixels, preprocessing),
+        view=cut_views(halves if pixels is image.pixels else pixels, preprocessing),
         source=source_of(pixels, preprocessing, reach),
-        quality=measure_quality(image.pixels),
+        quality=measure_quality(halves),
         sha256=image.record.sha256,
     )
 

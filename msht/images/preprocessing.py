@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from msht.images.colour import Colour, corrected
+from msht.images.halving import Halves, as_halves, halved
 
 if TYPE_CHECKING:  # describing a geometry must not cost the seconds that torch takes to import
     import torch
@@ -100,31 +101,57 @@ def crop_box(width: int, height: int, preprocessing: Preprocessing, crop: int = 
     return crop_boxes(width, height, preprocessing)[crop]
 
 
-def view_of(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
+HALVED_FROM = 4
+"""Reduction from which a square is brought down by halves first, as long as its edge is even."""
+
+
+def view_of(picture: Pixels | Halves, preprocessing: Preprocessing) -> Pixels:
     """Correct a field's colour, then cut and resize it to the network's square or squares.
 
     Areas are averaged when shrinking, so that fine chromatin does not alias; growing is linear.
 
     Args:
-        pixels: RGB uint8, shape (H, W, 3).
+        picture: RGB uint8, shape (H, W, 3), or one with halves that something else needs too.
         preprocessing: colour, squares and size.
 
     Returns:
         RGB uint8, shape (S, S, 3), or (K, S, S, 3) where the preprocessing asks for K > 1 crops; never a view
-        on `pixels`.
+        on `picture`.
     """
-    return cut_views(corrected(pixels, preprocessing.colour), preprocessing)
+    halves = as_halves(picture)
+    seen_to = corrected(halves[0], preprocessing.colour)
+    return cut_views(halves if seen_to is halves[0] else seen_to, preprocessing)
 
 
-def cut_views(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
+def cut_views(picture: Pixels | Halves, preprocessing: Preprocessing) -> Pixels:
     """Do the same for a field whose colour has been seen to."""
-    boxes = crop_boxes(pixels.shape[1], pixels.shape[0], preprocessing)
-    views = [resized(pixels[box.top : box.bottom, box.left : box.right], preprocessing.size) for box in boxes]
+    halves = as_halves(picture)
+    height, width = halves[0].shape[:2]
+    views = [_cut(halves, box, preprocessing.size) for box in crop_boxes(width, height, preprocessing)]
     return views[0] if len(views) == 1 else np.stack(views)
+
+
+def _cut(halves: Halves, box: Box, size: int) -> Pixels:
+    """Cut a square out and resize it: `resized`, from the halves of the whole where the square lies on their grid."""
+    times = _halvings(box.right - box.left, size)
+    if any(edge % 2**times for edge in box):
+        times = 0
+    left, top, right, bottom = (edge >> times for edge in box)
+    return resized(halves[times][top:bottom, left:right], size)
+
+
+def _halvings(edge: int, size: int) -> int:
+    """How often a square is halved before the rest of its reduction."""
+    times = 0
+    while edge % 2 == 0 and edge >= HALVED_FROM * size:
+        edge, times = edge // 2, times + 1
+    return times
 
 
 def resized(square: Pixels, size: int) -> Pixels:
     """Bring a square, RGB uint8 (E, E, 3), to (S, S, 3) by averaging areas or, where it grows, linearly."""
+    for _ in range(_halvings(square.shape[0], size)):
+        square = halved(square)
     edge = square.shape[0]
     if edge == size:
         return square.copy()

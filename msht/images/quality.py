@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from msht.errors import InvalidInput
+from msht.images.halving import Halves, as_halves
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -56,57 +58,93 @@ class Quality:
     (1979), IEEE Trans. SMC 9:62; on saturation, as whole-slide tools find tissue."""
 
 
-def measure_quality(pixels: Pixels, *, field_edge: int | None = None) -> Quality:
+def measure_quality(picture: Pixels | Halves, *, field_edge: int | None = None) -> Quality:
     """Measure a field.
 
     Args:
-        pixels: RGB uint8 of shape (H, W, 3).
+        picture: RGB uint8 of shape (H, W, 3), or one with halves that something else needs too.
         field_edge: longer edge in px of the field that these pixels are a part of, so that the part is averaged
             down as much as the whole would be: sharpness depends on the scale. None: they are the whole.
     """
+    halves = as_halves(picture)
+    pixels = halves[0]
     height, width = pixels.shape[:2]
     whole = max(height, width, field_edge or 0)
     if whole > MEASURED_EDGE:
         factor = MEASURED_EDGE / whole
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        pixels = _averaged_down(pixels, size)
+        pixels = _averaged_down(halves, size)
     luminance = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     # Smoothed, so that neither focus nor contrast measures the sensor's noise or the blocks of JPEG.
     smooth = cv2.GaussianBlur(luminance.astype(np.float32), (0, 0), _SMOOTHING)
-    low, high = np.percentile(smooth, [0.1, 99.9])
-    sharpness = float(cv2.Laplacian(smooth, cv2.CV_32F).var())
+    low, high = quantiles_of_levels(np.asarray(smooth, dtype=np.float32), (0.001, 0.999))
+    sharpness = _variance(cv2.Laplacian(smooth, cv2.CV_32F))
     return Quality(
-        focus=math.log10((sharpness + 1e-6) / (float(luminance.var()) + 1e-3)),
-        brightness=float(luminance.mean()) / 255,
-        contrast=float(high - low) / 255,
-        clipped_dark=float(np.mean(luminance <= 2)),
-        clipped_bright=float(np.mean(luminance >= 253)),
-        foreground=float(np.mean(stained(pixels))),
+        focus=math.log10((sharpness + 1e-6) / (_variance(luminance) + 1e-3)),
+        brightness=cv2.mean(luminance)[0] / 255,
+        contrast=(high - low) / 255,
+        clipped_dark=cv2.countNonZero(cv2.inRange(luminance, 0, 2)) / luminance.size,
+        clipped_bright=cv2.countNonZero(cv2.inRange(luminance, 253, 255)) / luminance.size,
+        foreground=cv2.countNonZero(_stained(pixels)) / luminance.size,
     )
 
 
-def _averaged_down(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Bring RGB uint8 (H, W, 3) down to a width and height, in a seventh of the time of averaging areas at once.
+def _variance(values: npt.NDArray[Any]) -> float:
+    return max(0.0, cv2.norm(values, cv2.NORM_L2SQR) / values.size - cv2.mean(values)[0] ** 2)
+
+
+def quantiles_of_levels(levels: npt.NDArray[np.float32], shares: Sequence[float]) -> list[float]:
+    """Quantiles of grey levels between 0 and 255, as `numpy.quantile` has them, in less than half of its time.
+
+    The histogram of the rounded levels says in which of them an order statistic lies; only those are partitioned.
+
+    Args:
+        levels: float32 of any shape.
+        shares: in [0, 1].
+    """
+    flat = levels.ravel()
+    rounded = cv2.convertScaleAbs(flat).ravel()
+    below = np.cumsum(cv2.calcHist([rounded], [0], None, [256], [0, 256]).ravel().astype(np.int64))
+
+    found = []
+    for share in shares:
+        rank = share * (flat.size - 1)
+        first, last = (int(np.searchsorted(below, math.floor(rank) + step, side="right")) for step in (0, 1))
+        start = int(below[first - 1]) if first else 0
+        near = flat[rounded == first] if last in (first, 256) else flat[(rounded >= first) & (rounded <= last)]
+        ranks = [math.floor(rank) - start, min(math.floor(rank) - start + 1, near.size - 1)]
+        lower, upper = np.partition(near, ranks)[ranks].tolist()
+        found.append(lower + (rank - math.floor(rank)) * (upper - lower))
+    return found
+
+
+def _averaged_down(halves: Halves, size: tuple[int, int]) -> Pixels:
+    """Bring a picture down to a width and height, in a seventh of the time of averaging areas at once.
 
     By halves first, each the mean of four pixels; what is left to do by less than `AVERAGED_FROM` is read linearly,
     which touches every pixel. On phantom and real ROSE fields of 1390 px no measure moved by more than 0.011 (focus).
     """
-    height, width = pixels.shape[:2]
-    while width >= 2 * size[0] and height >= 2 * size[1]:
-        even = pixels[: height // 2 * 2, : width // 2 * 2]
-        width, height = width // 2, height // 2
-        pixels = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    times = 0
+    while halves[times].shape[1] >= 2 * size[0] and halves[times].shape[0] >= 2 * size[1]:
+        times += 1
+    height, width = halves[times].shape[:2]
     left = min(width / size[0], height / size[1])
     how = cv2.INTER_LINEAR if left < AVERAGED_FROM else cv2.INTER_AREA
-    return np.asarray(cv2.resize(pixels, size, interpolation=how), dtype=np.uint8)
+    return np.asarray(cv2.resize(halves[times], size, interpolation=how), dtype=np.uint8)
 
 
 def stained(pixels: Pixels) -> npt.NDArray[np.bool_]:
     """Find the stained pixels of a picture, RGB uint8 (H, W, 3): see `Quality.foreground`."""
-    saturation = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)[:, :, 1]
-    threshold, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    mask: npt.NDArray[np.bool_] = saturation > max(threshold, NOISE_SATURATION)
-    return mask
+    return _stained(pixels).astype(np.bool_)
+
+
+def _stained(pixels: Pixels) -> Pixels:
+    """Do the same; 255 where a pixel is stained."""
+    saturation = cv2.extractChannel(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV), 1)
+    threshold, mask = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    if threshold < NOISE_SATURATION:
+        _, mask = cv2.threshold(saturation, NOISE_SATURATION, 255, cv2.THRESH_BINARY)
+    return np.asarray(mask, dtype=np.uint8)
 
 
 class Limits(BaseModel):
@@ -143,9 +181,9 @@ class QualityGate(BaseModel):
     field_edge: int | None = Field(default=None, ge=1)
     """Median longer edge of these images in px: tiles of a slide are parts of such fields, and measured so."""
 
-    def measure_tile(self, pixels: Pixels) -> Quality:
+    def measure_tile(self, picture: Pixels | Halves) -> Quality:
         """Measure a tile of a slide, RGB uint8 (E, E, 3), as the part of a field that it shows."""
-        return measure_quality(pixels, field_edge=self.field_edge)
+        return measure_quality(picture, field_edge=self.field_edge)
 
     @classmethod
     def learn(

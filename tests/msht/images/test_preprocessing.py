@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,9 @@ from pydantic import ValidationError
 from torchvision.transforms.functional import center_crop, normalize
 from torchvision.transforms.functional import to_tensor as torchvision_to_tensor
 
-from msht.images.preprocessing import Preprocessing, crop_box, to_tensor, view_of
+from msht.images.halving import Halves
+from msht.images.preprocessing import Preprocessing, crop_box, crop_boxes, resized, to_tensor, view_of
+from msht.images.quality import measure_quality
 
 sides = st.integers(min_value=1, max_value=2000)
 
@@ -39,11 +44,36 @@ def test_the_published_crop_is_torchvisions() -> None:
     assert not np.shares_memory(view, field)
 
 
-def test_shrinking_averages_areas() -> None:
-    field = noise(64, 64)
+@pytest.mark.parametrize(("factor", "rounding"), [(2, 0.5), (3, 0.5), (4, 1.0), (8, 1.5)])
+def test_shrinking_averages_areas(factor: int, rounding: float) -> None:
+    field = noise(16 * factor, 16 * factor)
     view = view_of(field, Preprocessing(size=16))
-    blocks = field.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
-    assert np.abs(view - blocks).max() <= 0.5 + 1e-6
+    blocks = field.reshape(16, factor, 16, factor, 3).mean(axis=(1, 3))
+    assert np.abs(view - blocks).max() <= rounding + 1e-6
+    # Of the means of four bytes a quarter ends in .5, which is rounded up: an eighth of a level a halving.
+    assert abs((view - blocks).mean()) < 0.05 + 0.125 * math.log2(factor)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1390, 1038), (1391, 1038), (640, 480), (333, 512), (97, 97)])
+@pytest.mark.parametrize("crops", [(1, 1), (2, 2)])
+def test_a_view_is_the_same_whatever_else_needs_the_halves(width: int, height: int, crops: tuple[int, int]) -> None:
+    field = noise(height, width)
+    preprocessing = Preprocessing(size=24, crops=crops)
+    halves = Halves(field)
+    squares = [field[b.top : b.bottom, b.left : b.right] for b in crop_boxes(width, height, preprocessing)]
+    expected = np.stack([resized(square.copy(), 24) for square in squares])
+    views = view_of(halves, preprocessing)
+    np.testing.assert_array_equal(views if views.ndim == 4 else views[None], expected)
+    assert measure_quality(halves) == measure_quality(field)
+
+
+def test_a_smooth_field_is_shrunk_by_halves_to_what_averaging_at_once_gives() -> None:
+    coarse = np.random.default_rng(3).integers(60, 240, (70, 70, 3), dtype=np.uint8)
+    field = cv2.resize(coarse, (1038, 1038), interpolation=cv2.INTER_CUBIC)
+    at_once = cv2.resize(field, (128, 128), interpolation=cv2.INTER_AREA)
+    difference = np.abs(resized(field, 128).astype(int) - at_once)
+    assert difference.max() <= 3
+    assert difference.mean() < 0.3
 
 
 def test_growing_makes_no_new_extremes() -> None:

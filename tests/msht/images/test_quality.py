@@ -7,10 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from msht.cohort.phantom import patient_appearance, render_field
 from msht.errors import InvalidInput
-from msht.images.quality import MEASURED_EDGE, Quality, QualityGate, measure_quality
+from msht.images.quality import MEASURED_EDGE, Quality, QualityGate, measure_quality, quantiles_of_levels, stained
 from msht.images.reading import read_image
 
 
@@ -28,6 +31,34 @@ def field(seed: int = 0, size: int = 256, cells: int = 40) -> np.ndarray:
 
 def cohort(count: int) -> list[Quality]:
     return [measure_quality(field(seed)) for seed in range(count)]
+
+
+@given(
+    levels=arrays(np.float32, st.integers(1, 400), elements=st.floats(0, 255, width=32)),
+    shares=st.lists(st.floats(0, 1), min_size=1, max_size=3),
+)
+def test_quantiles_are_those_of_numpy(levels: np.ndarray, shares: list[float]) -> None:
+    expected = np.quantile(levels.astype(np.float64), shares)
+    np.testing.assert_allclose(quantiles_of_levels(levels, shares), expected, atol=1e-4)
+
+
+def test_every_measure_is_what_its_name_says() -> None:
+    """The fast way of each against the plain one."""
+    pixels = field(size=400)
+    luminance = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    smooth = cv2.GaussianBlur(luminance.astype(np.float32), (0, 0), 1.0)
+    low, high = np.percentile(smooth, [0.1, 99.9])
+    saturation = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)[:, :, 1]
+    otsu, _ = cv2.threshold(np.ascontiguousarray(saturation), 0, 255, cv2.THRESH_OTSU)
+    quality = measure_quality(pixels)
+    focus = np.log10(cv2.Laplacian(smooth.astype(np.float64), cv2.CV_64F).var() / luminance.var())
+    assert quality.focus == pytest.approx(focus, abs=1e-4)
+    assert quality.brightness == pytest.approx(luminance.mean() / 255)
+    assert quality.contrast == pytest.approx((high - low) / 255)
+    assert quality.clipped_dark == np.mean(luminance <= 2)
+    assert quality.clipped_bright == np.mean(luminance >= 253)
+    assert quality.foreground == np.mean(saturation > max(otsu, 16))
+    np.testing.assert_array_equal(stained(pixels), saturation > max(otsu, 16))
 
 
 def test_focus_falls_with_blur() -> None:
