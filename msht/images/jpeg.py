@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -49,11 +50,48 @@ def in_one_scan(image: Image.Image, data: bytes) -> bool:
 def plain_jpeg(data: bytes, size: tuple[int, int], memory: Pixels | None = None) -> Pixels | None:
     """Decode what nearly every field is, an upright RGB JPEG in one pass, without Pillow's copies.
 
-    The same libjpeg-turbo gives the same pixels in half the time. None for one at which the decoder as much as warns:
-    Pillow then decides, and says what is wrong.
+    The same libjpeg-turbo gives the same pixels in half the time. None for one at which the decoder as much as warns.
     """
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True, buffer=memory)
     except ValueError:
         return None
     return pixels if pixels.shape == (size[1], size[0], 3) else None
+
+
+_COLOURS = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
+_WARNINGS = ("Corrupt JPEG data", "Premature end", "Inconsistent progression", "Invalid progressive")
+_BEYOND = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+
+
+def damage_of(data: bytes, mode: str) -> str | None:
+    """Find what is wrong with the pixels of a JPEG that Pillow decodes without a word.
+
+    libjpeg goes on after damage, with grey or shifted blocks, and only warns; Pillow does not pass its warnings on. A
+    JPEG carries no checksum: damage that still reads as a code for every block cannot be found by anyone.
+
+    Args:
+        data: of the file.
+        mode: Pillow's, of its pixels.
+
+    Returns:
+        The decoder's words for the first damage; None where there is none, where the only oddity is padding before the
+        end of the picture, and where this decoder cannot read the kind of file at all.
+    """
+    if mode not in _COLOURS:
+        return None
+    try:
+        simplejpeg.decode_jpeg(data, _COLOURS[mode], strict=True)
+    except ValueError as error:
+        words = str(error)
+        return words if words.startswith(_WARNINGS) and not _is_padding(words, data) else None
+    return None
+
+
+def _is_padding(words: str, data: bytes) -> bool:
+    """Whether a warning is about bytes after the last block that are all alike, as some cameras fill their files."""
+    found, scan = _BEYOND.search(words), first_scan(data)
+    if found is None or scan is None:
+        return False
+    end = data.find(b"\xff\xd9", scan.start)
+    return len(set(data[end - int(found[1]) : end])) == 1

@@ -27,7 +27,7 @@ from PIL import (
 )
 
 from msht.errors import UnreadableImage
-from msht.images.jpeg import first_scan, in_one_scan, plain_jpeg
+from msht.images.jpeg import damage_of, first_scan, in_one_scan, plain_jpeg
 from msht.images.scratch import scratch
 from msht.images.srgb import changes_colour, to_srgb
 
@@ -227,6 +227,9 @@ def _decoded(image: Image.Image, data: bytes, path: Path, passing: bool = False)
     if _is_plain(image, data):
         pixels = plain_jpeg(data, image.size, scratch("decoded", *image.size, 3) if passing else None)
     if pixels is None:
+        damage = damage_of(data, mode) if file_format == "JPEG" else None
+        if damage is not None:
+            raise _damaged(path, damage)
         orientation, already_upright = _load(image, path)
         converted, conversions = to_srgb(image, _bits(image, data), path)
         if orientation != 1:
@@ -360,7 +363,7 @@ def too_slow(path: Path, time_limit: float) -> UnreadableImage:
     )
 
 
-def _damaged(path: Path, error: Exception) -> UnreadableImage:
+def _damaged(path: Path, error: Exception | str) -> UnreadableImage:
     detail = str(error).strip().rstrip(".") or type(error).__name__
     return UnreadableImage(
         f"{path} is damaged and cannot be decoded whole: {detail}.",

@@ -7,6 +7,7 @@ import io
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -234,6 +235,54 @@ def test_any_damage_is_either_survived_whole_or_refused(tmp_path: Path, suffix: 
             assert pixels.ndim == 3
             assert pixels.dtype == np.uint8
     assert refused > 0
+
+
+def smear(path: Path, **how: Any) -> bytes:
+    """A field with enough in it for its blocks to differ, as a JPEG."""
+    coarse = np.random.default_rng(5).integers(40, 240, (30, 40, 3), dtype=np.uint8)
+    pixels = Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC)
+    pixels.convert(how.pop("mode", "RGB")).save(path, quality=90, **how)
+    return path.read_bytes()
+
+
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"progressive": True}, {"mode": "L"}, {"mode": "CMYK"}, {"exif": TURNED.tobytes()}, {"subsampling": 0}],
+    ids=["plain", "progressive", "grey", "cmyk", "turned", "full colour"],
+)
+def test_damage_that_the_decoder_only_warns_of_is_refused(tmp_path: Path, how: dict[str, Any]) -> None:
+    path = tmp_path / "smear.jpg"
+    whole = smear(path, **how)
+    assert read_image(path).record.bytes == len(whole)
+    half = len(whole) * 2 // 3
+    other = np.random.default_rng(1).integers(0, 255, 512, dtype=np.uint8).tobytes()
+    hole = whole[:half] + other + whole[half + 512 :]
+    closed = whole[:half] + b"\xff\xd9"
+    for name, data in {"a block of another file": hole, "cut, and closed": closed}.items():
+        path.write_bytes(data)
+        with pytest.raises(UnreadableImage, match="damaged and cannot be decoded whole") as caught:
+            read_image(path)
+        assert "JPEG data" in caught.value.problem or "truncated" in caught.value.problem, name
+
+
+@pytest.mark.parametrize("how", [{}, {"exif": TURNED.tobytes()}], ids=["plain", "turned"])
+def test_padding_before_the_end_of_a_picture_is_no_damage_but_lost_blocks_are(
+    tmp_path: Path, how: dict[str, Any]
+) -> None:
+    path = tmp_path / "smear.jpg"
+    whole = smear(path, **how)
+    expected = read_image(path).pixels
+    for fill in (b"\x00", b"\xff", b" "):
+        path.write_bytes(whole[:-2] + 300 * fill + whole[-2:])
+        np.testing.assert_array_equal(read_image(path).pixels, expected)
+    more = np.random.default_rng(0).integers(0, 255, 300, dtype=np.uint8).tobytes()  # a tail of another picture
+    path.write_bytes(whole[:-2] + more + whole[-2:])
+    with pytest.raises(UnreadableImage, match="extraneous bytes"):
+        read_image(path)
 
 
 def test_the_pixel_limit_is_the_callers(tmp_path: Path) -> None:
