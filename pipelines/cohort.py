@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from msht.cohort.drawing import check_settings
 from msht.cohort.manifest import (
     Manifest,
     build_manifest,
@@ -20,8 +21,9 @@ from msht.cohort.manifest import (
     write_manifest,
 )
 from msht.cohort.splits import Split, describe_split, make_split, write_split
+from msht.cohort.tables import read_table
 from msht.errors import InvalidInput
-from msht.files import inside, sha256_of
+from msht.files import inside, read_json, sha256_of
 from msht.images.reading import is_image_path
 from pipelines.cohort_columns import (
     by_pattern,
@@ -267,6 +269,7 @@ def split_cohort(
     Raises:
         InvalidInput: as `make_split`, or if the audit is of another manifest; nothing is written then.
     """
+    progress = progress or Silent()
     refuse_to_overwrite(out, manifest_file)
     if test_fraction is not None and (test_where is not None or hold_out_site is not None):
         raise InvalidInput("--test-fraction is for a test role that is drawn, but one was chosen.", "Leave it out.")
@@ -292,6 +295,10 @@ def split_cohort(
                 f"Audit this one: msht cohort audit {manifest_file} --out DIR.",
             )
         pairs, audit_digest = audited.pairs, audited.digest
+    check_settings(folds, seed, 0.2 if test_fraction is None else test_fraction)  # before every file is read
+    digests = _digest_files(manifest, progress)
+    if audit is not None:
+        _hold_against_audit(audit, digests, progress)
     split = make_split(
         manifest,
         folds=folds,
@@ -302,10 +309,38 @@ def split_cohort(
         by_image=by_image,
         same=pairs,
         audit_digest=audit_digest,
-        file_digests=_digest_files(manifest, progress or Silent()),
+        file_digests=digests,
     )
     write_split(split, out)
     return split, describe_split(split)
+
+
+def _hold_against_audit(audit: Path, digests: Mapping[str, str], progress: Progress) -> None:
+    """Refuse files that are not those that were audited, and say what the audit found to be mended.
+
+    Raises:
+        InvalidInput: if an image changed since; its copies were never searched for.
+    """
+    from pipelines.audit_findings import MUST
+    from pipelines.audit_result import AUDIT_FILE
+
+    measured = audit / "images.parquet"
+    table = read_table(measured)
+    if not {"image", "sha256"} <= set(table.columns):
+        raise InvalidInput(f"{measured} does not hold what an audit measures.", "Run `msht cohort audit` again.")
+    seen = dict(zip(table["image"], table["sha256"], strict=True))
+    changed = [image for image, digest in digests.items() if pd.notna(seen.get(image)) and seen[image] != digest]
+    if changed:
+        raise InvalidInput(
+            f"'{changed[0]}' changed since the audit in {audit} ({len(changed)} such images), which has not seen it.",
+            "Run `msht cohort audit` again.",
+        )
+    found = read_json(audit / AUDIT_FILE, what="audit").get("by_severity", {}).get(MUST, 0)
+    if found:
+        progress.say(
+            f"Warning: the audit found {found} {'thing' if found == 1 else 'things'} that must be mended, and they go "
+            f"into the split as they are: see {audit / 'findings.csv'}."
+        )
 
 
 def _digest_files(manifest: Manifest, progress: Progress) -> dict[str, str]:

@@ -10,7 +10,15 @@ from typing import Any
 import pandas as pd
 
 from msht.cohort.dataset import FieldStore
-from msht.cohort.splits import Split, describe_split, groups_of, read_split, require_binary, write_split
+from msht.cohort.splits import (
+    Split,
+    describe_split,
+    groups_of,
+    read_split,
+    refuse_changed,
+    require_binary,
+    write_split,
+)
 from msht.errors import InvalidInput
 from msht.files import read_json, sha256_of_text
 from msht.training.loaders import labels_of
@@ -151,6 +159,7 @@ def _cross_validate(
     _check_training(chosen, split)
     store = load_fields(split.root, chosen, list(split.development["image"]), progress)
     _refuse_copies(split.development, split, store)
+    refuse_changed(split.development, {image: store[image].sha256 for image in split.development["image"]})
     client = tracking.open_client(tracking_uri, spool=out, say=progress.say)
     experiment_id = tracking.experiment_id(client, experiment, tracking_uri)
     state.update(status="running", environment=environment(), recipe=chosen.name)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from msht.cohort.splits import Split, cases_of, groups_of
+from msht.cohort.splits import Split, cases_of, groups_of, refuse_changed
 from msht.decision import Decision, decide_case, reference_by_case
 from msht.ensemble import Ensemble
 from msht.errors import InvalidInput
@@ -139,7 +139,7 @@ def _complete(
 
 
 def _refuse_copies(split: Split) -> None:
-    """Refuse a test file that is also a development file, before anything is scored."""
+    """Refuse a test file that is also a development file, or none that was split, before anything is scored."""
     digests = {image: sha256_of(inside(split.root, image)) for image in split.frame["image"]}
     development = {digests[image]: image for image in split.development["image"]}
     copies = [image for image in split.test["image"] if digests[image] in development]
@@ -149,6 +149,7 @@ def _refuse_copies(split: Split) -> None:
             f"({len(copies)} such files).",
             "Find them all with `msht cohort audit`, remove the copies, split and train again.",
         )
+    refuse_changed(split.frame, digests)
 
 
 def _score(test: pd.DataFrame, root: Path, ensemble: Ensemble, decision: Decision, advance: Any) -> pd.DataFrame:

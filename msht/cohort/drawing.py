@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -120,43 +121,75 @@ def draw_parts(labels: pd.Series, groups: pd.Series | None, parts: int, seed: in
     return [held_out for _, held_out in splitter.split(np.zeros(len(labels)), kinds.to_numpy(), groups)]
 
 
-def check_size(labels: pd.Series, groups: pd.Series, *, folds: int, test_parts: int | None, unit: str) -> None:
+MOST_PARTS = 20
+"""Parts of which a test role takes several, at the most."""
+
+NEAR_ENOUGH = 0.01
+"""One part is taken, of as many as come nearest, unless several come nearer by this share of the images."""
+
+
+def share_of_test(fraction: float, labels: pd.Series, groups: pd.Series) -> Fraction:
+    """The share of the test role that can be drawn and is near to a fraction: 0.2 is 1 in 5, 0.4 is 2 in 5.
+
+    Args:
+        fraction: of the images, wanted in the test role.
+        labels: of each row.
+        groups: of each row.
+
+    Returns:
+        Parts that are the test role, out of equal parts.
+    """
+    one = Fraction(1, max(2, round(1 / fraction)))
+    rarest = min(groups[labels == name].nunique() for name in labels.unique())
+    several = Fraction(fraction).limit_denominator(max(2, min(MOST_PARTS, rarest)))
+    return several if abs(several - fraction) <= abs(one - fraction) - NEAR_ENOUGH else one
+
+
+def check_size(labels: pd.Series, groups: pd.Series, *, folds: int, test: Fraction | None, unit: str) -> None:
     """Refuse a cohort with too few groups for what is asked, with what is needed and what is there.
 
     Args:
         labels: of each row that is divided.
         groups: of each row.
         folds: wanted.
-        test_parts: the test role is drawn as one of so many parts; None: it is not drawn.
+        test: the test role is drawn as so many parts out of so many; None: it is not drawn.
         unit: what a group is, in the plural.
 
     Raises:
         InvalidInput: naming the class, the numbers, and what to change.
     """
     available = groups.nunique()
-    if test_parts is not None and available < test_parts:
+    role = "" if test is None else f"A test role of {test.numerator} in {test.denominator}"
+    if test is not None and available < test.denominator:
         raise InvalidInput(
-            f"A test role of 1 in {test_parts} is drawn from at least {test_parts} {unit}; there are {available}.",
+            f"{role} is drawn from at least {test.denominator} {unit}; there are {available}.",
             f"Ask for a larger --test-fraction, choose the role with --test-where, or add {unit}.",
         )
-    drawn = 0 if test_parts is None else 1
+    drawn = 0 if test is None else 1
+    # A fold of one group alone is no estimate: `check_parts` refuses it, and no other number would help.
+    most = (available - (0 if test is None else math.ceil(available * test))) // 2
     asked = f"{folds} folds and a test role" if drawn else f"{folds} folds"
     where = "" if drawn else " outside the test role"
     for name in sorted(labels.unique()):
         there = groups[labels == name].nunique()
         if there < folds + drawn:
-            possible = there - (0 if test_parts is None else math.ceil(there / test_parts))
+            possible = min(most, there - (0 if test is None else math.ceil(there * test)))
             mend = f"Ask for --folds {possible}, or add" if possible >= 2 else "Add"
             what = f"{name} images" if unit == "images" else f"{unit} with {name} images"
             raise InvalidInput(
                 f"{asked} need at least {folds + drawn} {what}{where}; there {'is' if there == 1 else 'are'} {there}.",
                 f"{mend} {what}.",
             )
-    if test_parts is not None:
+    if folds > most:
+        raise InvalidInput(
+            f"{asked} need at least two of the {unit} in each fold{where}; there are {available} in all.",
+            f"Ask for --folds {most}, or add {unit}." if most >= 2 else f"Add {unit}.",
+        )
+    if test is not None:
         rarest = labels.value_counts()
-        if int(rarest.min()) < test_parts:
+        if int(rarest.min()) < test.denominator:
             raise InvalidInput(
-                f"A test role of 1 in {test_parts} needs as many {rarest.idxmin()} images; there are {rarest.min()}.",
+                f"{role} needs at least {test.denominator} {rarest.idxmin()} images; there are {rarest.min()}.",
                 "Ask for a larger --test-fraction, or add images of that class.",
             )
 

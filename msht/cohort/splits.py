@@ -28,6 +28,7 @@ from msht.cohort.drawing import (
     draw_parts,
     duplicate_sets,
     merge_groups,
+    share_of_test,
 )
 from msht.cohort.manifest import (
     CLASSES,
@@ -146,7 +147,7 @@ def make_split(
     Args:
         manifest: the cohort.
         folds: number of development folds, at least 2.
-        test_fraction: share of the images wanted in the test role, in (0, 0.5]; 1 / round(1 / fraction) is drawn.
+        test_fraction: share of the images wanted in the test role, in (0, 0.5]; see `share_of_test` for what is drawn.
         test_where: (column, value): these rows are the test role, and nothing is drawn.
         hold_out_site: the rows of this site are the test role.
         seed: of both draws; the order of the rows does not matter.
@@ -180,11 +181,12 @@ def make_split(
     alone = column is None and not pairs  # every image by itself: a plain stratified draw is better balanced
     where = test_where if hold_out_site is None else ("site", hold_out_site)
     if where is None:
-        parts = max(2, round(1 / test_fraction))
-        check_size(frame["label"], merged, folds=folds, test_parts=parts, unit=UNITS[column])
+        share = share_of_test(test_fraction, frame["label"], merged)
+        check_size(frame["label"], merged, folds=folds, test=share, unit=UNITS[column])
         is_test = np.zeros(len(frame), dtype=bool)
-        is_test[draw_parts(frame["label"], None if alone else merged, parts, seed + 1)[0]] = True
-        rule = f"drawn at random by {column or 'image'}, 1 in {parts}"
+        parts = draw_parts(frame["label"], None if alone else merged, share.denominator, seed + 1)
+        is_test[np.concatenate(parts[: share.numerator])] = True
+        rule = f"drawn at random by {column or 'image'}, {share.numerator} in {share.denominator}"
     else:
         option = f"--test-where {where[0]}={where[1]}" if hold_out_site is None else f"--hold-out-site {where[1]}"
         is_test = choose_test(frame, groups, where, option)
@@ -194,7 +196,7 @@ def make_split(
             rule = f"rows chosen by {where[0]}"
     development = frame.index[~is_test]
     labels, kept = frame.loc[development, "label"], merged.loc[development]
-    check_size(labels, kept, folds=folds, test_parts=None, unit=UNITS[column])
+    check_size(labels, kept, folds=folds, test=None, unit=UNITS[column])
     frame["role"] = pd.array(np.where(is_test, "test", "development"), dtype="string")
     frame["fold"] = pd.array([pd.NA] * len(frame), dtype="Int64")
     for number, held_out in enumerate(draw_parts(labels, None if alone else kept, folds, seed), start=1):
@@ -242,6 +244,27 @@ def require_binary(split: Split) -> None:
         raise InvalidInput(
             f"The split has the classes {', '.join(split.classes)}, but a recipe trains on {' and '.join(CLASSES)}.",
             "Import the cohort again with --positive NAME, once for each class that is positive, and split it again.",
+        )
+
+
+def refuse_changed(frame: pd.DataFrame, digests: Mapping[str, str]) -> None:
+    """Refuse images that are not the files that were split: whether they lie on two sides was never looked at.
+
+    Args:
+        frame: rows of a split's table; one of the first versions, without `file_sha256`, is taken as it is.
+        digests: SHA-256 of each image's file as it is now.
+
+    Raises:
+        InvalidInput: naming the first image.
+    """
+    if FILE_COLUMN not in frame:
+        return
+    now = frame["image"].map(digests)
+    changed = frame.loc[(now != frame[FILE_COLUMN]) & frame[FILE_COLUMN].notna(), "image"].tolist()
+    if changed:
+        raise InvalidInput(
+            f"'{changed[0]}' is another file than when the cohort was split ({len(changed)} such images).",
+            "Bring the old files back; or audit and split again, and train anew.",
         )
 
 

@@ -15,8 +15,10 @@ from msht.cohort.disjointness import NOT_SEARCHED
 from msht.cohort.manifest import build_manifest, read_manifest, write_manifest
 from msht.cohort.splits import Split, check_split, disjointness, disjointness_in_words, make_split, read_split
 from msht.errors import InvalidInput
+from msht.files import sha256_of
 from pipelines.audit import AuditResult
 from pipelines.cohort import split_cohort
+from pipelines.progress import Silent
 
 AUDIT_DIGEST = "a" * 64
 
@@ -40,15 +42,21 @@ def manifest(tmp_path: Path) -> Path:
 def audited(monkeypatch: pytest.MonkeyPatch, manifest: Path) -> Any:
     """An audit that found these pairs."""
 
-    def found(*pairs: tuple[str, str], digest: str | None = None) -> Path:
+    def found(*pairs: tuple[str, str], digest: str | None = None, to_mend: int = 0) -> Path:
+        folder = manifest.parent / "audit"
+        folder.mkdir(exist_ok=True)
+        images = read_manifest(manifest).frame["image"]
+        measured = pd.DataFrame({"image": images, "sha256": [sha256_of(manifest.parent / image) for image in images]})
+        measured.to_parquet(folder / "images.parquet")
+        (folder / "audit.json").write_text(json.dumps({"by_severity": {"must be mended": to_mend}}))
         result = AuditResult(
-            folder=manifest.parent / "audit",
+            folder=folder,
             manifest_digest=digest or read_manifest(manifest).digest,
             digest=AUDIT_DIGEST,
             pairs=pairs,
         )
         monkeypatch.setattr("pipelines.audit.read_audit", lambda folder: result)
-        return manifest.parent / "audit"
+        return folder
 
     return found
 
@@ -102,6 +110,32 @@ def test_an_audit_of_another_manifest_is_refused(manifest: Path, audited: Any) -
         split_cohort(manifest, out=manifest.parent / "s.csv", audit=folder)
     assert "msht cohort audit" in caught.value.mend
     assert not (manifest.parent / "s.csv").exists()
+
+
+def test_an_image_that_was_replaced_after_the_audit_is_refused(manifest: Path, audited: Any) -> None:
+    folder = audited()
+    shutil.copy(manifest.parent / "p00_0.png", manifest.parent / "p19_1.png")
+    with pytest.raises(InvalidInput, match=r"'p19_1\.png' changed since the audit .* \(1 such images\)") as caught:
+        split_cohort(manifest, out=manifest.parent / "s.csv", audit=folder)
+    assert "audit" in caught.value.mend
+    assert not (manifest.parent / "s.csv").exists()
+
+
+@pytest.mark.parametrize(("to_mend", "words"), [(0, ""), (1, "1 thing that must"), (3, "3 things that must")])
+def test_what_the_audit_found_to_be_mended_is_said(manifest: Path, audited: Any, to_mend: int, words: str) -> None:
+    said = Heard()
+    split_cohort(manifest, out=manifest.parent / "s.csv", audit=audited(to_mend=to_mend), folds=3, progress=said)
+    assert any(words in line for line in said.lines) if words else not said.lines
+
+
+class Heard(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, words: str) -> None:
+        self.lines.append(words)
 
 
 def test_a_chosen_test_role_with_a_near_duplicate_in_development_is_refused_by_name(

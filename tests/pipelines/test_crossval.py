@@ -162,6 +162,21 @@ def test_one_file_in_two_folds_is_refused(world: Any, tmp_path: Path) -> None:
         cross_validate(tmp_path / "split.csv", "demo", tmp_path / "run", tracking_uri=world.tracking_uri)
 
 
+def test_an_image_that_changed_since_the_split_is_refused(world: Any, tmp_path: Path) -> None:
+    import shutil
+
+    from pipelines.cohort import split_cohort
+
+    cohort = tmp_path / "cohort"
+    shutil.copytree(world.cohort, cohort)
+    split_cohort(cohort / "manifest.csv", out=tmp_path / "split.csv", folds=2, test_fraction=0.33, seed=5)
+    image = pd.read_csv(tmp_path / "split.csv").query("fold == 1")["image"].iloc[0]
+    with (cohort / image).open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(InvalidInput, match=f"'{image}' is another file than when the cohort was split"):
+        cross_validate(tmp_path / "split.csv", "demo", tmp_path / "run", tracking_uri=world.tracking_uri)
+
+
 def test_a_running_number_is_one_patient_in_every_table(world: Any) -> None:
     from msht.cohort.splits import read_split
     from pipelines.performance import read_predictions

@@ -108,6 +108,19 @@ def test_a_test_file_that_is_a_development_file_is_refused(world: Any, copied: A
         evaluate_run(copied.run, again=True, images=cohort, tracking_uri=copied.tracking_uri)
 
 
+def test_a_test_file_that_is_not_the_one_that_was_split_is_refused(world: Any, copied: Any, tmp_path: Path) -> None:
+    import shutil
+
+    cohort = tmp_path / "cohort"
+    shutil.copytree(world.cohort, cohort)
+    split = pd.read_csv(world.split)
+    tested = split.loc[split["role"] == "test", "image"].iloc[0]
+    with (cohort / tested).open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(InvalidInput, match="another file than when the cohort was split"):
+        evaluate_run(copied.run, again=True, images=cohort, tracking_uri=copied.tracking_uri)
+
+
 def test_a_file_that_no_digest_vouches_for_breaks_a_bundle(copied: Any) -> None:
     (copied.bundle / "fold-1" / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(BrokenBundle, match=r"pytorch_model\.bin does not belong"):

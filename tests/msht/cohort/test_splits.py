@@ -20,6 +20,7 @@ from msht.cohort.splits import (
     groups_of,
     make_split,
     read_split,
+    refuse_changed,
     write_split,
 )
 from msht.errors import InvalidInput
@@ -162,6 +163,42 @@ def test_what_the_message_asks_for_is_enough(patients: int, folds: int) -> None:
     asked = re.search(r"--folds (\d)", caught.value.mend)
     assert asked is not None
     assert make_split(cohort, folds=int(asked[1]), test_fraction=0.25).folds == int(asked[1])
+
+
+@pytest.mark.parametrize(
+    ("fraction", "share", "rule"),
+    [
+        (0.2, 0.2, "1 in 5"),
+        (0.3, 0.3, "3 in 10"),
+        (0.4, 0.4, "2 in 5"),
+        (0.33, 1 / 3, "1 in 3"),
+        (0.35, 0.35, "7 in 20"),
+    ],
+)
+def test_the_share_that_was_asked_for_is_drawn_and_said(fraction: float, share: float, rule: str) -> None:
+    split = make_split(manifest_of(even_cohort(patients=80)), folds=3, test_fraction=fraction)
+    assert len(split.test) / len(split.frame) == pytest.approx(share, abs=0.03)
+    assert split.test_rule.endswith(rule)
+
+
+def test_folds_of_a_single_patient_are_refused_with_a_number_that_does() -> None:
+    frame = even_cohort(patients=24)
+    with pytest.raises(InvalidInput, match=r"at least two of the patients in each fold") as caught:
+        make_split(manifest_of(frame), folds=10)
+    asked = re.search(r"--folds (\d+)", caught.value.mend)
+    assert asked is not None
+    assert make_split(manifest_of(frame), folds=int(asked[1])).folds == int(asked[1])
+
+
+def test_a_file_that_is_no_longer_the_one_that_was_split_is_refused() -> None:
+    cohort = manifest_of(even_cohort())
+    digests = {image: f"{number:064x}" for number, image in enumerate(cohort.frame["image"])}
+    split = make_split(cohort, folds=2, file_digests=digests)
+    refuse_changed(split.frame, digests)
+    image = split.frame["image"].iloc[3]
+    with pytest.raises(InvalidInput, match=rf"'{image}' is another file than when the cohort was split \(1 such"):
+        refuse_changed(split.frame, {**digests, image: "0" * 63 + "f"})
+    refuse_changed(make_split(cohort, folds=2).frame, digests)  # made without digests: nothing to hold against
 
 
 def test_too_few_images_of_a_class_are_refused_where_images_are_split() -> None:
