@@ -104,7 +104,7 @@ def import_cohort(
     Raises:
         InvalidInput: naming the file, row and column; nothing is written then.
     """
-    refuse_to_overwrite(out, source, *([table] if table else []))
+    refuse_to_overwrite(out, source, *([table] if table else []), kind="manifest")
     columns = columns or {}
     expressions = {column: pattern for column, pattern in (patterns or {}).items() if pattern is not None}
     for column in expressions:
@@ -270,7 +270,7 @@ def split_cohort(
         InvalidInput: as `make_split`, or if the audit is of another manifest; nothing is written then.
     """
     progress = progress or Silent()
-    refuse_to_overwrite(out, manifest_file)
+    refuse_to_overwrite(out, manifest_file, kind="split")
     if test_fraction is not None and (test_where is not None or hold_out_site is not None):
         raise InvalidInput("--test-fraction is for a test role that is drawn, but one was chosen.", "Leave it out.")
     manifest = read_manifest(manifest_file, images=images)

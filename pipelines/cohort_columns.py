@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from msht.cohort.manifest import CLASSES, KNOWN_COLUMNS
-from msht.cohort.tables import FORMULA_STARTS, Table, load_table
+from msht.cohort.tables import FORMULA_STARTS, NAMES_IN_TABLE, Table, load_table, name_in_table
 from msht.errors import InvalidInput
-from pipelines.cohort_sources import Locator, Skipped
+from pipelines.cohort_sources import OTHER_ENDING, Locator, Skipped, with_small_ending
 
 GUESSES = {
     "image": ("image", "file", "filename", "file_name", "path", "image_path"),
@@ -47,7 +47,8 @@ def name_columns(
         notes: what is worth saying is added here.
 
     Returns:
-        The table, and the doubts about its cells under their new names.
+        The table, whose `attrs` keep the names that were given for `name_in_table`; and the doubts about its cells
+        under their new names.
 
     Raises:
         InvalidInput: if a column that is named is not there, or is named twice.
@@ -81,7 +82,9 @@ def name_columns(
         names[name] = f"{name}_in_table"
         notes.append(f"The column '{name}' of {source} is kept as '{names[name]}', since '{name}' comes from another.")
     doubts = {(row, names.get(name, name)): words for (row, name), words in (table.unclear or {}).items()}
-    return frame.rename(columns=names), doubts
+    frame = frame.rename(columns=names)
+    frame.attrs[NAMES_IN_TABLE] = {new: name for name, new in names.items()}
+    return frame, doubts
 
 
 def _plain(name: object) -> str:
@@ -97,7 +100,8 @@ def refuse_doubts(frame: pd.DataFrame, doubts: Mapping[tuple[int, str], str], so
     for (row, column), words in sorted(doubts.items()):
         if column in KNOWN_COLUMNS and column in frame and row in frame.index:
             raise InvalidInput(
-                f"{source}, row {row}: the cell '{column}' cannot be read as a person sees it: {words}.",
+                f"{source}, row {row}: the cell '{name_in_table(frame, column)}' cannot be read as a person sees it: "
+                f"{words}.",
                 "Format the column as text in the spreadsheet, or save the table as CSV.",
             )
 
@@ -105,6 +109,10 @@ def refuse_doubts(frame: pd.DataFrame, doubts: Mapping[tuple[int, str], str], so
 def clean_text(frame: pd.DataFrame) -> pd.DataFrame:
     """Ids and labels without spaces around them and with accents composed: `P1 ` and `P1` are one patient."""
     frame = frame.copy()
+    names = frame.attrs.get(NAMES_IN_TABLE, {})
+    for column in KNOWN_COLUMNS:  # a pattern has taken the place of a column: its name in the table goes with it
+        if column in names and f"{column}_in_table" in frame and f"{column}_in_table" not in names:
+            names[f"{column}_in_table"] = names.pop(column)
     for column in ("label", "case_label", *(c for c in KNOWN_COLUMNS if c not in {"image", "label"})):
         if column in frame:
             stripped = frame[column].str.strip().str.normalize("NFC")
@@ -117,9 +125,13 @@ def locate(frame: pd.DataFrame, root: Path, notes: list[str]) -> pd.DataFrame:
     locator = Locator(root)
     frame = frame.copy()
     frame["image"] = frame["image"].map(locator.find, na_action="ignore").astype("string")
+    _note_mended(locator, notes)
+    return frame
+
+
+def _note_mended(locator: Locator, notes: list[str]) -> None:
     for how, (written, found) in locator.mended.items():
         notes.append(f"Paths written {how} were found all the same, '{written}' as '{found}' for one.")
-    return frame
 
 
 def drop_repeats(frame: pd.DataFrame, source: str, skipped: Skipped) -> pd.DataFrame:
@@ -140,7 +152,7 @@ def drop_repeats(frame: pd.DataFrame, source: str, skipped: Skipped) -> pd.DataF
         column = next(name for name in frame.columns if here[name] != there[name])
         raise InvalidInput(
             f"{source}, rows {first} and {twice[0]}: '{image}' is listed twice, with '{there[column]}' and "
-            f"'{here[column]}' in the column '{column}'.",
+            f"'{here[column]}' in the column '{name_in_table(frame, column)}'.",
             "Keep one row per image.",
         )
     bare = frame["label"].isna()
@@ -253,7 +265,8 @@ def read_named(
     """Read a table, with a manifest's names for its columns, and the rows of the spreadsheet as index.
 
     Raises:
-        InvalidInput: if it cannot be read, has no column of images, or an id is not what a person sees.
+        InvalidInput: if it cannot be read, has no column of images or an empty cell there, or an id is not what a
+            person sees.
     """
     table = load_table(table_file, sheet=sheet, encoding=encoding)
     notes += table.notes
@@ -262,6 +275,13 @@ def read_named(
     frame, doubts = name_columns(table, table_file.name, columns, keep, notes)
     require_column(frame, "image", table_file.name)
     refuse_doubts(frame, doubts, table_file.name)
+    missing = frame.index[frame["image"].isna()]
+    if len(missing):
+        raise InvalidInput(
+            f"{table_file.name}, row {missing[0]}: the cell '{name_in_table(frame, 'image')}' is empty "
+            f"({len(missing)} such rows).",
+            "Fill it.",
+        )
     return frame
 
 
@@ -287,16 +307,21 @@ def join_table(
     locator = Locator(root)
     places = set(images)
     by_name: dict[str, list[str]] = {}
+    by_small_ending: dict[str, list[str]] = {}
     for image in images:
-        by_name.setdefault(unicodedata.normalize("NFC", PurePosixPath(image).name), []).append(image)
+        name = unicodedata.normalize("NFC", PurePosixPath(image).name)
+        by_name.setdefault(name, []).append(image)
+        by_small_ending.setdefault(with_small_ending(name), []).append(image)
     found: list[str | None] = []
     for row, written in zip(frame.index, frame["image"], strict=True):
-        if pd.isna(written):
-            raise InvalidInput(f"{table_file.name}, row {row}: the cell 'image' is empty.", "Fill it.")
         path = locator.find(str(written))
         if path not in places:
             name = unicodedata.normalize("NFC", str(written).replace("\\", "/").rsplit("/", 1)[-1])
             candidates = by_name.get(name, [])
+            if not candidates:
+                candidates = by_small_ending.get(with_small_ending(name), [])
+                if len(candidates) == 1:
+                    locator.mended.setdefault(OTHER_ENDING, (str(written), candidates[0]))
             if len(candidates) > 1:
                 raise InvalidInput(
                     f"{table_file.name}, row {row}: '{written}' fits {len(candidates)} files, '{candidates[0]}' and "
@@ -314,6 +339,7 @@ def join_table(
             f"first image is '{images[0]}'.",
             "Write the paths, or the names of the files, into the table.",
         )
+    _note_mended(locator, notes)
     listed = set(frame["image"])
     for image in images:
         if image not in listed:
@@ -329,19 +355,25 @@ def require_column(frame: pd.DataFrame, column: str, source: str) -> None:
     """
     if column not in frame:
         raise InvalidInput(
-            f"{source} has no column '{column}'; it has {', '.join(map(str, frame.columns))}.",
+            f"{source} has no column '{column}'; it has "
+            f"{', '.join(name_in_table(frame, str(name)) for name in frame.columns)}.",
             f"Name the column with --{column}-column" + (", or give --label-from." if column == "label" else "."),
         )
 
 
 def note_formulas(frame: pd.DataFrame, notes: list[str]) -> None:
-    """Say that cells begin as a formula does: the manifest keeps them, and a spreadsheet would run them."""
+    """Say that cells begin as a formula does: the manifest keeps them, and a spreadsheet would run them.
+
+    Args:
+        frame: of the manifest; the row that is named is the one that a spreadsheet shows of it.
+        notes: the sentence is added here.
+    """
     for column in frame.columns:
         numbers = pd.to_numeric(frame[column], errors="coerce").notna()
-        found = frame.index[frame[column].str.startswith(FORMULA_STARTS, na=False) & ~numbers]
+        found = (frame[column].str.startswith(FORMULA_STARTS, na=False) & ~numbers).to_numpy().nonzero()[0]
         if len(found):
             notes.append(
-                f"Row {found[0]}: the cell '{column}' begins as a formula does ({len(found)} such cells). The manifest "
-                "keeps it as it is; import it into a spreadsheet as text."
+                f"Row {found[0] + 2} of the manifest: the cell '{column}' begins as a formula does ({len(found)} such "
+                "cells). The manifest keeps it as it is; import it into a spreadsheet as text."
             )
             return

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from msht.errors import InvalidInput
@@ -18,6 +19,8 @@ ROLES = frozenset(
 """Names of folders that say what images are for, not what they show."""
 NOT_OURS = frozenset(("__MACOSX", "@eaDir"))
 """Folders that systems lay beside files for themselves."""
+OTHER_ENDING = "with an ending in other capitals"
+"""How a path is written where the table says `a.JPG` and the disk has `a.jpg`."""
 
 
 @dataclass
@@ -29,8 +32,30 @@ class Skipped:
 
     def add(self, reason: str, example: str, number: int = 1) -> None:
         """Count something that is left out."""
+        reason = readable(reason)
         self.counts[reason] = self.counts.get(reason, 0) + number
-        self.examples.setdefault(reason, example)
+        self.examples.setdefault(reason, readable(example))
+
+
+def readable(name: str) -> str:
+    r"""A name that can be printed and searched for: itself, or with escapes as a shell takes them in `$'\xff.png'`."""
+    if name.isprintable():
+        return name
+
+    def typed(letter: str) -> str:
+        if "\udc80" <= letter <= "\udcff":  # a byte that is no UTF-8, as Python holds it
+            return f"\\x{ord(letter) - 0xDC00:02x}"
+        if letter in "\\'":
+            return f"\\{letter}"
+        return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+
+    return "".join(map(typed, name))
+
+
+def with_small_ending(name: str) -> str:
+    """A file's name with its ending in small letters; the rest as it is."""
+    stem, dot, ending = name.rpartition(".")
+    return f"{stem}{dot}{ending.lower()}" if dot else name
 
 
 def is_pattern(source: Path) -> bool:
@@ -79,10 +104,7 @@ def find_images(root: Path, pattern: str | None, skipped: Skipped) -> list[str]:
             skipped.add(f"not an image ({path.suffix.lower() or 'no ending'})", name)
             continue
         if not name.isprintable():
-            raise InvalidInput(
-                f"The file {name.encode('utf-8', 'backslashreplace').decode()!r} has a name that no table can hold.",
-                "Rename it.",
-            )
+            raise InvalidInput(f"The file $'{readable(name)}' has a name that no table can hold.", "Rename it.")
         target = path.resolve()
         if target in found:
             skipped.add("a link to an image that is listed", name)
@@ -187,7 +209,8 @@ class Locator:
     """Finds the file that a table's path means, also where the table was written on another system.
 
     As written; else below the root where the path is a whole one; else with `/` for Windows's separators; else with
-    accents composed the other way (NFC, NFD), which is what copying between systems changes.
+    accents composed the other way (NFC, NFD), which is what copying between systems changes; else with the ending in
+    other capitals, where only one file of that name is there.
     """
 
     def __init__(self, root: Path) -> None:
@@ -195,6 +218,7 @@ class Locator:
         self.mended: dict[str, tuple[str, str]] = {}
         """For each way of mending: the first path as written and as found."""
         self._by_form: dict[Path, dict[str, list[str]]] = {}
+        self._by_ending: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, written: str) -> str:
         """The path below the root of the file that is meant; as written where there is none."""
@@ -206,7 +230,8 @@ class Locator:
             tries += [("with backslashes", slashed), ("with backslashes", self._below(slashed))]
         tries += [("with accents composed otherwise", self._other_form(name)) for _, name in list(tries) if name]
         tries.append(("with accents composed otherwise", self._other_form(written)))
-        for how, name in tries:
+        names = dict.fromkeys(name for name in (written, *(name for _, name in tries)) if name)
+        for how, name in chain(tries, ((OTHER_ENDING, self._other_ending(name)) for name in names)):
             if name and self._is_file(name):
                 self.mended.setdefault(how, (written, name))
                 return name
@@ -240,10 +265,36 @@ class Locator:
             folder = folder / names[0]
         return "/".join(parts)
 
+    def _other_ending(self, written: str) -> str | None:
+        """The path of the file of this name but for capitals in its ending; None unless there is exactly one."""
+        path = PurePosixPath(written)
+        if path.is_absolute() or ".." in path.parts or not path.suffix:
+            return None
+        folder = path.parent.as_posix()
+        if not self._names(self.root / folder):
+            folder = self._other_form(folder) or folder
+        place = self.root / folder
+        if place not in self._by_ending:
+            endings: dict[str, list[str]] = {}
+            for name in _listed(place):
+                if self._is_file((PurePosixPath(folder) / name).as_posix()):
+                    endings.setdefault(with_small_ending(unicodedata.normalize("NFC", name)), []).append(name)
+            self._by_ending[place] = endings
+        found = self._by_ending[place].get(with_small_ending(unicodedata.normalize("NFC", path.name)), [])
+        return (PurePosixPath(folder) / found[0]).as_posix() if len(found) == 1 else None
+
     def _names(self, folder: Path) -> dict[str, list[str]]:
         if folder not in self._by_form:
             forms: dict[str, list[str]] = {}
-            for name in sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []:
+            for name in _listed(folder):
                 forms.setdefault(unicodedata.normalize("NFC", name), []).append(name)
             self._by_form[folder] = forms
         return self._by_form[folder]
+
+
+def _listed(folder: Path) -> list[str]:
+    """The names in a folder, in order; none where it is no folder, or cannot be read."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except (OSError, ValueError):
+        return []

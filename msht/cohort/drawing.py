@@ -166,7 +166,7 @@ def check_size(labels: pd.Series, groups: pd.Series, *, folds: int, test: Fracti
             f"Ask for a larger --test-fraction, choose the role with --test-where, or add {unit}.",
         )
     drawn = 0 if test is None else 1
-    # A fold of one group alone is no estimate: `check_parts` refuses it, and no other number would help.
+    # `check_parts` refuses a fold of one group alone, so no more folds than that are advised.
     most = (available - (0 if test is None else math.ceil(available * test))) // 2
     asked = f"{folds} folds and a test role" if drawn else f"{folds} folds"
     where = "" if drawn else " outside the test role"
@@ -180,11 +180,6 @@ def check_size(labels: pd.Series, groups: pd.Series, *, folds: int, test: Fracti
                 f"{asked} need at least {folds + drawn} {what}{where}; there {'is' if there == 1 else 'are'} {there}.",
                 f"{mend} {what}.",
             )
-    if folds > most:
-        raise InvalidInput(
-            f"{asked} need at least two of the {unit} in each fold{where}; there are {available} in all.",
-            f"Ask for --folds {most}, or add {unit}." if most >= 2 else f"Add {unit}.",
-        )
     if test is not None:
         rarest = labels.value_counts()
         if int(rarest.min()) < test.denominator:
@@ -217,9 +212,9 @@ def check_parts(frame: pd.DataFrame, groups: pd.Series, *, folds: int, classes: 
                 f"Ask for fewer folds, change --seed, or add {unit} with {missing[0]} images.",
             )
         if name != "The test role" and groups[part.index].nunique() < 2:
-            raise InvalidInput(
-                f"{name} has a single one of the {unit}.", f"Ask for fewer folds, change --seed, or add {unit}."
-            )
+            there = groups[frame["role"] == "development"].nunique()
+            fewer = f"for --folds {min(folds - 1, there // 2)} or fewer" if folds > 2 else "for another test role"
+            raise InvalidInput(f"{name} has a single one of the {unit}.", f"Ask {fewer}, change --seed, or add {unit}.")
 
 
 @dataclass(frozen=True)

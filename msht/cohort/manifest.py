@@ -7,6 +7,8 @@ own folder, unless a JSON file of the same name beside it declares another one. 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from msht.cohort.tables import load_table, name_in_table
 from msht.cohort.tables import read_table as read_table
 from msht.cohort.tables import write_table as write_table
 from msht.errors import InvalidInput
@@ -43,6 +46,8 @@ COUNTED = {
 }
 """What counts are called, by the column that they count."""
 KNOWN_COLUMNS = ("image", "label", *GROUP_COLUMNS, "site", "stain", "magnification")
+KINDS = ("manifest", "split")
+"""What the JSON file beside a table may call it."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def build_manifest(
 
     Args:
         frame: at least the columns `image` and `label`. Labels are negative and positive, or names of classes of
-            which none is one of these two.
+            which none is one of these two. Messages call its columns what `name_in_table` calls them.
         root: folder of the images.
         source: name of the table in messages.
         card: of the data.
@@ -115,7 +120,7 @@ def build_manifest(
         if column not in frame:
             raise InvalidInput(
                 f"{source} has no column '{column}'; it has {', '.join(map(str, frame.columns))}.",
-                f"Name the column with --{column}-column, or rename it.",
+                f"Import the table first: msht cohort import TABLE --{column}-column NAME --out manifest.csv.",
             )
     reserved = [column for column in frame.columns if column in RESERVED_COLUMNS]
     if reserved:
@@ -128,7 +133,8 @@ def build_manifest(
         missing = frame.index[frame[column].isna()]
         if len(missing):
             raise InvalidInput(
-                f"{source}, row {missing[0]}: the cell '{column}' is empty ({len(missing)} such rows).",
+                f"{source}, row {missing[0]}: the cell '{name_in_table(frame, column)}' is empty ({len(missing)} such "
+                "rows).",
                 "Fill it, or leave the column out altogether.",
             )
     _check_labels(frame, source)
@@ -136,12 +142,20 @@ def build_manifest(
         odd = frame.index[frame[column].str.contains(r"[\x00-\x1f\x7f]", regex=True)]
         if len(odd):
             raise InvalidInput(
-                f"{source}, row {odd[0]}: the cell '{column}' holds a line break or another control character.",
+                f"{source}, row {odd[0]}: the cell '{name_in_table(frame, column)}' holds a line break or another "
+                "control character.",
                 "Take it out; for an image, rename the file.",
             )
     seen: dict[Path, int] = {}
     for row, image in zip(frame.index, frame["image"], strict=True):
-        file = inside(root, image)  # one name for one file, whatever dots or links lead to it
+        try:
+            file = inside(root, image)  # one name for one file, whatever dots or links lead to it
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"{source}, row {row}, column '{name_in_table(frame, 'image')}': "
+                f"{error.problem[:1].lower()}{error.problem[1:]}",
+                error.mend,
+            ) from error
         if file in seen:
             raise InvalidInput(
                 f"{source}, row {row}: image '{image}' is listed twice (also in row {seen[file]}).",
@@ -150,13 +164,15 @@ def build_manifest(
         seen[file] = row
         if check_images and not file.is_file():
             raise InvalidInput(
-                f"{source}, row {row}: there is no image {root / image}.",
+                f"{source}, row {row}: there is no image {root / image}, named in the column "
+                f"'{name_in_table(frame, 'image')}'.",
                 "Mend the path, or say with --images which folder the paths start from.",
             )
     _check_ids(frame, source)
     _check_case_labels(frame, source)
     columns = [c for c in KNOWN_COLUMNS if c in frame]
     frame = frame[columns + [c for c in frame.columns if c not in columns]].astype("string").reset_index(drop=True)
+    frame.attrs = {}  # for messages only; Parquet would keep it
     return Manifest(frame=frame, root=root.resolve(), digest=digest_of(frame), card=card)
 
 
@@ -167,7 +183,7 @@ def _check_labels(frame: pd.DataFrame, source: str) -> None:
         value = frame.loc[unknown[0], "label"]
         raise InvalidInput(
             f"{source}, row {unknown[0]}: label '{value}' is not one of {', '.join(CLASSES)}.",
-            f"Map it with --label {value}=positive (or negative), or mend the table.",
+            f"Map it at the import with --label {value}=positive (or negative), or mend the table.",
         )
     names: dict[str, str] = {}
     for name in sorted(set(frame["label"])):
@@ -175,7 +191,7 @@ def _check_labels(frame: pd.DataFrame, source: str) -> None:
         if other != name:
             raise InvalidInput(
                 f"{source} has the labels '{other}' and '{name}', which differ only in capitals.",
-                f"Write them the same way, for instance with --label {name}={other}.",
+                f"Write them the same way, for instance at the import with --label {name}={other}.",
             )
 
 
@@ -185,9 +201,10 @@ def _check_ids(frame: pd.DataFrame, source: str) -> None:
             owners = frame.groupby(inner)[outer].nunique()
             shared = owners.index[owners > 1]
             if len(shared):
+                part, whole = name_in_table(frame, inner), name_in_table(frame, outer)
                 raise InvalidInput(
-                    f"{source}: {inner} '{shared[0]}' belongs to {owners[shared[0]]} different values of {outer}.",
-                    f"Make each {inner} unique, for instance by prefixing it with the {outer}.",
+                    f"{source}: {part} '{shared[0]}' belongs to {owners[shared[0]]} different values of {whole}.",
+                    f"Make each {part} unique, for instance by prefixing it with the {whole}.",
                 )
 
 
@@ -210,8 +227,13 @@ def _check_case_labels(frame: pd.DataFrame, source: str) -> None:
         )
 
 
-def refuse_to_overwrite(path: Path, *sources: Path) -> None:
+def refuse_to_overwrite(path: Path, *sources: Path, kind: str | None = None) -> None:
     """Refuse to write a table over one it is made from, or over a JSON file that is none of ours beside it.
+
+    Args:
+        path: what is to be written.
+        sources: what it is made from.
+        kind: "manifest" or "split", what is to be written; then one of the other kind is not written over either.
 
     Raises:
         InvalidInput: naming the file.
@@ -220,8 +242,34 @@ def refuse_to_overwrite(path: Path, *sources: Path) -> None:
         if path.resolve() == source.resolve():
             raise InvalidInput(f"{path} is the file to be read.", "Give --out another name.")
     described = path.with_suffix(".json")
-    if described.exists() and not beside(path):
+    if described.exists() and not _described(path):
         raise InvalidInput(f"{described} exists and is not ours to replace.", "Give --out another name.")
+    found = kind_of(path)
+    if kind is not None and found not in {None, kind}:
+        there = [file for file in (path, described) if file.exists()]
+        raise InvalidInput(
+            f"{path} would be a {kind}, but {there[0]} {'is' if there[0] == path else 'describes'} a {found}, which "
+            "would be lost.",
+            f"Give --out another name, or remove {' and '.join(map(str, there))} first.",
+        )
+
+
+def kind_of(path: Path) -> str | None:
+    """What lies at the place of a table: "manifest" or "split", by the JSON file beside it, else by its columns."""
+    kind = _described(path).get("kind")
+    if kind is not None or not path.is_file():
+        return kind
+    try:
+        return _kind_by_columns(read_table(path))
+    except InvalidInput:
+        return None
+
+
+def _kind_by_columns(frame: pd.DataFrame) -> str | None:
+    columns = set(frame.columns)
+    if {"image", "role", "fold"} <= columns:
+        return "split"
+    return "manifest" if {"image", "label"} <= columns else None
 
 
 def write_manifest(manifest: Manifest, path: Path, *, notes: Mapping[str, object] | None = None) -> None:
@@ -231,19 +279,29 @@ def write_manifest(manifest: Manifest, path: Path, *, notes: Mapping[str, object
         manifest: what to write.
         path: a name that ends in .csv or .parquet.
         notes: plain values about the import, kept in the JSON file.
+
+    Raises:
+        InvalidInput: if a split lies there, or a name in the JSON file is not UTF-8.
     """
+    refuse_to_overwrite(path, kind="manifest")
+    described = {
+        "kind": "manifest",
+        "images": declared_root(manifest.root, path),
+        "classes": list(manifest.classes),
+        "digest": manifest.digest,
+        "card": manifest.card,
+        **(notes or {}),
+    }
+    for key, value in described.items():
+        name = os.fsencode(value) if isinstance(value, str) else b""
+        if name != name.decode("utf-8", "ignore").encode("utf-8"):
+            raise InvalidInput(
+                f"{path.with_suffix('.json')} cannot hold $'{name.decode('utf-8', 'backslashreplace')}' ({key}), which "
+                "is not UTF-8.",
+                "Rename the file or folder.",
+            )
     write_table(manifest.frame, path)
-    write_json(
-        path.with_suffix(".json"),
-        {
-            "kind": "manifest",
-            "images": declared_root(manifest.root, path),
-            "classes": list(manifest.classes),
-            "digest": manifest.digest,
-            "card": manifest.card,
-            **(notes or {}),
-        },
-    )
+    write_json(path.with_suffix(".json"), described)
 
 
 def read_manifest(path: Path, *, images: Path | None = None) -> Manifest:
@@ -254,18 +312,48 @@ def read_manifest(path: Path, *, images: Path | None = None) -> Manifest:
         images: folder that the paths start from; else the one its JSON file declares, else the table's own.
 
     Raises:
-        InvalidInput: as `build_manifest`.
+        InvalidInput: as `build_manifest`, or if it is a split.
     """
-    frame = read_table(path)
-    card = beside(path).get("card")
-    return build_manifest(frame, images_folder(path, images), source=path.name, card=card)
+    frame = load_table(path).frame
+    described = beside(path)
+    if (described.get("kind") or _kind_by_columns(frame)) == "split":
+        raise InvalidInput(
+            f"{path} is a split, with a role and a fold for each image, but a manifest is needed.",
+            "Give the manifest that it was made from"
+            + ("." if described else "; or rename the columns role and fold, if they mean something else."),
+        )
+    return build_manifest(
+        frame,
+        images_folder(path, images),
+        source=path.name,
+        card=described.get("card"),
+        rows=[int(row) for row in frame.index],
+    )
 
 
 def beside(table: Path) -> dict[str, Any]:
-    """What the JSON file of the same name beside a table says; empty where there is none, or one of another kind."""
+    """What the JSON file of the same name beside a table says; empty where there is none, or one of another kind.
+
+    Raises:
+        InvalidInput: if it is not readable, or says `images` or `card` otherwise than as text.
+    """
+    found = _described(table)
+    for key, expected in (("images", "the folder of the images"), ("card", "the name of a data card, or null")):
+        value = found.get(key)
+        if key in found and not isinstance(value, str) and (key, value) != ("card", None):
+            shown = json.dumps(value)
+            raise InvalidInput(
+                f"{table.with_suffix('.json')}: '{key}' should be {expected}, as text, but is "
+                f"{shown if len(shown) <= 60 else shown[:60] + '...'}.",
+                f"Mend it, or take '{key}' out.",
+            )
+    return found
+
+
+def _described(table: Path) -> dict[str, Any]:
     path = table.with_suffix(".json")
     found = read_json(path, what="description of the table") if path.is_file() else {}
-    return found if isinstance(found, dict) and found.get("kind") in {"manifest", "split"} else {}
+    return found if isinstance(found, dict) and found.get("kind") in KINDS else {}
 
 
 def images_folder(table: Path, images: Path | None) -> Path:

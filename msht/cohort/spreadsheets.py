@@ -108,9 +108,11 @@ def sheet_as_frame(sheet: Sheet, path: Path) -> pd.DataFrame:
     header, *rows = sheet.rows
     names: list[str] = []
     for place, name in enumerate(header):
-        if name is None and any(row[place] is not None for row in rows):
+        filled = next((number for number, row in enumerate(rows, start=2) if row[place] is not None), None)
+        if name is None and filled is not None:
             raise InvalidInput(
-                f"{path.name}, sheet '{sheet.name}': column {place + 1} holds something but has no name in row 1.",
+                f"{path.name}, sheet '{sheet.name}', row {filled}: column {place + 1} holds something but has no name "
+                "in row 1.",
                 "Write the names of the columns into the first row.",
             )
         if name is not None and name in names:

@@ -29,6 +29,13 @@ EXCEL_ENDINGS = (".xlsx", ".xlsm")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet would run as a formula."""
 KNOWN_AS_TABLES = "Give a file that ends in .csv, .tsv, .xlsx or .parquet."
+NAMES_IN_TABLE = "names_in_table"
+"""Key in a frame's `attrs`: for each column that was renamed, its name in the user's table, for messages."""
+
+
+def name_in_table(frame: pd.DataFrame, column: str) -> str:
+    """What a column is called in the table that a person gave, which is where it must be mended."""
+    return str(frame.attrs.get(NAMES_IN_TABLE, {}).get(column, column))
 
 
 @dataclass(frozen=True)
@@ -169,17 +176,41 @@ def _read_text_table(path: Path, separator: str, encoding: str | None) -> Table:
         twice = header.iloc[0][header.iloc[0].duplicated() & header.iloc[0].notna()]
         if len(twice):
             raise InvalidInput(f"{path} has two columns '{twice.iloc[0]}'.", "Rename or remove one.")
-        frame = pd.read_csv(
-            io.StringIO(text),
-            dtype="string",
-            sep=separator,
-            keep_default_na=False,
-            na_values=[""],
-            index_col=False,
-            skip_blank_lines=False,
-        )
+        try:
+            frame = pd.read_csv(
+                io.StringIO(text),
+                dtype="string",
+                sep=separator,
+                keep_default_na=False,
+                na_values=[""],
+                index_col=False,
+                skip_blank_lines=False,
+            )
+        except (pd.errors.ParserError, pd.errors.ParserWarning):
+            _refuse_long_row(path, text, separator, first_row=1 + offset)
+            raise
     frame.index = pd.RangeIndex(2 + offset, len(frame) + 2 + offset)
     return Table(frame, notes=tuple(notes))
+
+
+def _refuse_long_row(path: Path, text: str, separator: str, *, first_row: int) -> None:
+    """Say which row has more cells than the header, where that is why a table cannot be read.
+
+    Raises:
+        InvalidInput: naming the row, and how many cells were expected and found.
+    """
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    expected = len(next(rows, []))
+    # Empty cells at the end are harmless where every row has them: a row with more to it is to blame before them.
+    long = [(number, row) for number, row in enumerate(rows, start=first_row + 1) if len(row) > expected]
+    if long:
+        number, row = next((item for item in long if any(item[1][expected:])), long[0])
+        raise InvalidInput(
+            f"{path.name}, row {number}: {len(row)} cells were found, but {expected} were expected, as in the header.",
+            f"Take the others out, or put the cell that holds a '{separator}' into double quotes."
+            if separator != "\t"
+            else "Take the others out, or put the cell that holds a tab into double quotes.",
+        )
 
 
 def _decode(path: Path, encoding: str | None) -> tuple[str, str | None]:

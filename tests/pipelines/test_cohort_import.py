@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import unicodedata
 import zlib
@@ -337,10 +338,10 @@ def test_an_error_names_the_row_of_the_file_past_empty_and_dropped_rows(fields: 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"file": None}, "row 2: the cell 'image' is empty"),
-        ({"file": "../secret.png"}, "leaves the folder"),
+        ({"file": None}, r"t\.csv, row 2: the cell 'file' is empty \(1 such rows\)"),
+        ({"file": "../secret.png"}, r"t\.csv, row 2, column 'file': the path '\.\./secret\.png' leaves the folder"),
         ({"file": "/etc/passwd.png"}, "leaves the folder"),
-        ({"file": "C:\\images\\a.png"}, "there is no image"),
+        ({"file": "C:\\images\\a.png"}, "row 2: there is no image .*, named in the column 'file'"),
         ({"patient_id": "P\n1"}, "row 2: the cell 'patient_id' holds a line break"),
         ({"patient_id": " "}, "row 2: the cell 'patient_id' is empty"),
         ({"label": "Benign"}, "labels 'Benign' and 'benign', which differ only in capitals"),
@@ -404,6 +405,206 @@ def test_a_cell_that_begins_as_a_formula_is_kept_and_said(fields: Path, tmp_path
     result = imported(written(tmp_path / "t.csv", table), tmp_path, images=fields)
     assert result.manifest.frame.loc[0, "who"] == "=cmd|' /C calc'!A0"
     assert [note for note in result.notes if "formula" in note and "(1 such cells)" in note]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".xlsx", ".parquet"])
+def test_a_cell_that_begins_as_a_formula_is_named_by_its_row_in_the_manifest(
+    fields: Path, tmp_path: Path, ending: str
+) -> None:
+    """The row that a spreadsheet shows of the file in which it stands, also where a row before it was left out."""
+    table = changed(rows(fields), {"label": ""}, None, {"who": "@x"})
+    result = imported(written(tmp_path / f"t{ending}", table), tmp_path, images=fields)
+    (note,) = [note for note in result.notes if "formula" in note]
+    assert note.startswith("Row 3 of the manifest: the cell 'who' begins")
+    assert (tmp_path / "m.csv").read_text().splitlines()[3 - 1].endswith("@x")
+
+
+def test_a_link_out_of_the_folder_is_refused_by_table_row_and_column(fields: Path, tmp_path: Path) -> None:
+    draw(tmp_path, "secret.png")
+    (fields / "out.png").symlink_to(tmp_path / "secret.png")
+    lines = ["", *(",".join(row.values()) for row in rows(fields) if row["file"] != "out.png"), "out.png,benign,P9"]
+    (tmp_path / "t.csv").write_text("\n".join(["Image Path,label,who", *lines]))
+    words = r"t\.csv, row 9, column 'Image Path': the path 'out\.png' leaves the folder"
+    error = refused(tmp_path / "t.csv", tmp_path, words, images=fields)
+    assert "relative" in error.mend
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "words"),
+    [
+        ({"Patient ID": ""}, {}, "row 2: the cell 'Patient ID' is empty"),
+        ({"Patient ID": "P\n1"}, {}, "row 2: the cell 'Patient ID' holds a line break"),
+        ({"File Name": ""}, {}, "row 2: the cell 'File Name' is empty"),
+        ({"Patient ID": "P9"}, {}, "Case 'C0' belongs to 2 different values of Patient ID"),
+        ({"Patient ID": "P9"}, {"patterns": {"case_id": "_(.)"}}, "case_id 'b' belongs to 3 different values of Patie"),
+        ({"Patient ID": "P9"}, {"patterns": {"patient_id": "_(.)"}}, "Case 'C0' belongs to 2 different values of pati"),
+        ({"File Name": "benign/P1_benign.png"}, {}, "with 'P0' and 'P1' in the column 'Patient ID'"),
+        ({}, {"columns": {"label": "x"}}, "it has File Name, label, Patient ID, Case"),
+    ],
+)
+def test_messages_name_the_columns_of_the_table_that_was_given(
+    fields: Path, tmp_path: Path, change: dict[str, str], settings: dict[str, Any], words: str
+) -> None:
+    table = [
+        {"File Name": row["file"], "label": row["label"], "Patient ID": row["who"], "Case": f"C{row['who'][1]}"}
+        for row in rows(fields)
+    ]
+    refused(written(tmp_path / "t.csv", changed(table, change)), tmp_path, words, images=fields, **settings)
+
+
+def test_a_table_without_labels_is_refused_with_its_own_columns(fields: Path, tmp_path: Path) -> None:
+    table = [{"File Name": row["file"], "Patient ID": row["who"]} for row in rows(fields)]
+    words = "no column 'label'; it has File Name, Patient ID"
+    refused(written(tmp_path / "t.csv", table), tmp_path, words, images=fields)
+
+
+def test_an_empty_cell_of_a_table_about_files_is_named_by_its_own_column(fields: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("File Name,who\nP0_benign.png,P0\n,P1\n")
+    refused(fields, tmp_path, r"t\.csv, row 3: the cell 'File Name' is empty", table=tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_manifest_keeps_nothing_of_how_its_columns_were_called(fields: Path, tmp_path: Path, ending: str) -> None:
+    result = import_cohort(written(tmp_path / "t.csv", rows(fields)), out=tmp_path / f"m{ending}", images=fields)
+    assert result.manifest.frame.attrs == {}
+    if ending == ".parquet":
+        assert pd.read_parquet(tmp_path / "m.parquet").attrs == {}
+
+
+def test_a_row_with_too_many_cells_is_named_with_what_was_expected(fields: Path, tmp_path: Path) -> None:
+    lines = [",".join(row.values()) for row in rows(fields)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,who", *lines[:2], lines[2] + ",a,b", *lines[3:]]))
+    error = refused(tmp_path / "t.csv", tmp_path, r"t\.csv, row 4: 5 cells were found, but 3 were", images=fields)
+    assert "double quotes" in error.mend
+
+
+def test_a_file_is_found_whatever_the_capitals_of_its_ending(tmp_path: Path) -> None:
+    draw(tmp_path / "f", "a/1.jpg", "a/2.Jpg", "b/3.png", "b/ä.png")
+    names = ["a/1.JPG", str(tmp_path / "f" / "a" / "2.jpg"), "b\\3.PNG", unicodedata.normalize("NFD", "b/ä.PNG")]
+    table = [{"image": name, "label": label} for name, label in zip(names, "nnpp", strict=True)]
+    result = imported(written(tmp_path / "t.csv", table), tmp_path, images=tmp_path / "f")
+    assert images(result) == ["a/1.jpg", "a/2.Jpg", "b/3.png", "b/ä.png"]
+    assert [note for note in result.notes if "capitals" in note] == [
+        "Paths written with an ending in other capitals were found all the same, 'a/1.JPG' as 'a/1.jpg' for one."
+    ]
+
+
+def test_capitals_elsewhere_than_in_the_ending_are_another_name(tmp_path: Path) -> None:
+    draw(tmp_path / "f", "P1.jpg", "p2.jpg")
+    table = [{"image": "P1.jpg", "label": "n"}, {"image": "P2.JPG", "label": "p"}]
+    refused(written(tmp_path / "t.csv", table), tmp_path, r"row 3: there is no image .*P2\.JPG", images=tmp_path / "f")
+
+
+def test_an_ending_that_fits_two_files_is_not_guessed_and_an_exact_name_is_taken(tmp_path: Path) -> None:
+    draw(tmp_path / "f", "1.jpg", "1.JPG", "2.jpg")
+    table = [{"image": "1.Jpg", "label": "n"}, {"image": "2.jpg", "label": "p"}]
+    refused(written(tmp_path / "t.csv", table), tmp_path, r"row 2: there is no image .*1\.Jpg", images=tmp_path / "f")
+    table[0]["image"] = "1.JPG"
+    result = imported(written(tmp_path / "t.csv", table), tmp_path, images=tmp_path / "f")
+    assert images(result) == ["1.JPG", "2.jpg"]
+    assert not result.notes
+
+
+def test_a_table_about_files_finds_them_whatever_the_capitals_of_the_ending(fields: Path, tmp_path: Path) -> None:
+    table = [{"file": Path(row["file"]).name.replace(".png", ".PNG"), "who": row["who"]} for row in rows(fields)]
+    table[0]["file"] = "benign/P0_benign.PNG"
+    result = imported(fields, tmp_path, table=written(tmp_path / "t.csv", table), columns={"patient_id": "who"})
+    assert result.counts["images"] == 6
+    assert sum("capitals" in note for note in result.notes) == 1
+    draw(fields, "malignant/P0_benign.Png")
+    table[0]["file"] = "P0_benign.PNG"
+    written(tmp_path / "t.csv", table)
+    refused_twice = pytest.raises(InvalidInput, match=r"row 2: 'P0_benign\.PNG' fits 2 files")
+    with refused_twice:
+        imported(fields, tmp_path, table=tmp_path / "t.csv")
+
+
+def touch(folder: Path, name: bytes) -> None:
+    """A file whose name need be no text."""
+    try:
+        (folder / os.fsdecode(name)).touch()
+    except OSError:
+        pytest.skip("this disk takes names in UTF-8 only")
+
+
+def test_a_name_that_is_no_text_is_shown_so_that_a_person_can_find_it(fields: Path, tmp_path: Path) -> None:
+    touch(fields / "benign", b"\xff\xfe note.\xfe")
+    result = imported(fields, tmp_path)
+    assert result.examples == {r"not an image (.\xfe)": r"benign/\xff\xfe note.\xfe"}
+    (tmp_path / "m.csv").unlink()
+    touch(fields / "benign", b"it's\n\xff.png")
+    refused(fields, tmp_path, re.escape(r"The file $'benign/it\'s\n\xff.png' has a name that no table can hold"))
+
+
+def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_written(fields: Path, tmp_path: Path) -> None:
+    touch(tmp_path, b"\xff")
+    fields.rename(tmp_path / os.fsdecode(b"f\xff"))
+    refused(tmp_path / os.fsdecode(b"f\xff"), tmp_path, re.escape(r"m.json cannot hold $'f\xff' (images)"))
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_an_import_does_not_take_the_place_of_a_split(fields: Path, tmp_path: Path) -> None:
+    lay_split(fields, tmp_path)
+    before = (tmp_path / "s.csv").read_text()
+    for expected in ("s.csv and .*s.json first", "s.csv first"):  # a table with role and fold is one without its JSON
+        with pytest.raises(InvalidInput, match=r"would be a manifest, but .*s\.csv is a split") as caught:
+            import_cohort(fields, out=tmp_path / "s.csv")
+        assert re.search(expected, caught.value.mend)
+        assert (tmp_path / "s.csv").read_text() == before
+        (tmp_path / "s.json").unlink(missing_ok=True)
+    (tmp_path / "s.csv").unlink()
+    import_cohort(fields, out=tmp_path / "s.csv")
+    import_cohort(fields, out=tmp_path / "s.csv")  # a manifest takes the place of a manifest
+
+
+def test_a_split_does_not_take_the_place_of_a_manifest(
+    fields: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cli.cohort import split
+
+    lay_split(fields, tmp_path)
+    import_cohort(fields, out=tmp_path / "other.csv")
+    for json_too in (True, False):  # the columns tell what it is where nothing else does
+        before = (tmp_path / "other.csv").read_text()
+        with pytest.raises(InvalidInput, match=r"would be a split, but .*other\.csv is a manifest") as caught:
+            split(tmp_path / "m.csv", tmp_path / "other.csv", folds=2)
+        assert ("other.json" in caught.value.mend) == json_too
+        assert (tmp_path / "other.csv").read_text() == before
+        (tmp_path / "other.json").unlink(missing_ok=True)
+    with pytest.raises(InvalidInput, match="is the file to be read"):
+        split(tmp_path / "m.csv", tmp_path / "m.csv", folds=2)
+
+
+def test_a_split_is_not_split_again(fields: Path, tmp_path: Path) -> None:
+    lay_split(fields, tmp_path)
+    for words in ("from$", "from; or rename the columns role and fold"):
+        with pytest.raises(InvalidInput, match=r"is a split, .* but a manifest is needed") as caught:
+            split_cohort(tmp_path / "s.csv", out=tmp_path / "s2.csv", folds=2)
+        assert re.search(words, caught.value.mend.rstrip("."))
+        assert not (tmp_path / "s2.csv").exists()
+        (tmp_path / "s.json").unlink(missing_ok=True)
+
+
+def lay_split(fields: Path, tmp_path: Path) -> None:
+    """A manifest m.csv and a split s.csv of it."""
+    imported(fields, tmp_path, positive=["malignant"], patterns={"patient_id": "^(.*)\\."})
+    frame = read_manifest(tmp_path / "m.csv").frame
+    frame.assign(role="development", fold="1").to_csv(tmp_path / "s.csv", index=False)
+    (tmp_path / "s.json").write_text(json.dumps({"kind": "split", "images": "fields"}))
+
+
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_a_table_that_is_no_manifest_is_to_be_imported_first(tmp_path: Path, column: str) -> None:
+    """Neither the split nor the audit has an option that names a column."""
+    from pipelines.audit import audit_cohort
+
+    draw(tmp_path, "a.png")
+    header = "image,label".replace(column, "other")
+    (tmp_path / "t.csv").write_text(f"{header}\na.png,a.png\n")
+    for use in (split_cohort, audit_cohort):
+        with pytest.raises(InvalidInput, match=f"no column '{column}'; it has") as caught:
+            use(tmp_path / "t.csv", out=tmp_path / "out.csv")
+        assert f"msht cohort import TABLE --{column}-column NAME --out manifest.csv" in caught.value.mend
 
 
 def test_a_folder_that_cannot_be_read_is_one_sentence(fields: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def test_an_image_outside_the_folder_is_refused_even_where_it_exists(tmp_path: P
     root = tmp_path / "images"
     (root / "deep").mkdir(parents=True)
     (tmp_path / "secret.png").touch()
-    with pytest.raises(InvalidInput, match="leaves the folder"):
+    with pytest.raises(InvalidInput, match=r"labels\.csv, row 2, column 'image': the path .* leaves the folder"):
         build_manifest(table(image=[path, "b.png", "c.png"]), root, source="labels.csv")
 
 
@@ -201,6 +202,73 @@ def test_a_json_file_of_another_kind_beside_a_table_says_nothing(empty_images: M
     (root / "labels.json").write_text(content)
     assert beside(root / "labels.csv") == {}
     assert read_manifest(root / "labels.csv").root == root.resolve()
+
+
+@pytest.mark.parametrize("kind", ["manifest", "split"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"images": 5}, r"labels\.json: 'images' should be the folder of the images, as text, but is 5"),
+        ({"images": None}, "'images' should be the folder of the images, as text, but is null"),
+        ({"images": ["x"] * 99}, r"'images' should be .*\.\.\."),
+        ({"card": 7}, r"labels\.json: 'card' should be the name of a data card, or null, as text, but is 7"),
+        ({"card": False}, "'card' should be .* but is false"),
+    ],
+)
+def test_a_wrong_type_in_the_json_file_is_named_by_file_and_key(
+    empty_images: MakeImages, kind: str, content: dict[str, object], words: str
+) -> None:
+    root = empty_images(table())
+    table().to_csv(root / "labels.csv", index=False)
+    (root / "labels.json").write_text(json.dumps({"kind": kind, **content}))
+    with pytest.raises(InvalidInput, match=words) as caught:
+        beside(root / "labels.csv")
+    assert caught.value.mend
+    (root / "labels.json").write_text(json.dumps({"kind": "manifest", **content}))
+    with pytest.raises(InvalidInput, match=words):
+        read_manifest(root / "labels.csv")
+
+
+@pytest.mark.parametrize("kind", [[], {}, 1, None])
+def test_a_kind_that_is_none_of_ours_says_nothing(tmp_path: Path, kind: object) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps({"kind": kind, "images": 5}))
+    assert beside(tmp_path / "labels.csv") == {}
+
+
+def test_a_broken_description_can_be_replaced(empty_images: MakeImages) -> None:
+    frame = table()
+    root = empty_images(frame)
+    (root / "m.json").write_text('{"kind": "manifest", "images": 5}')
+    write_manifest(build_manifest(frame, root, source="t"), root / "m.csv")
+    assert beside(root / "m.csv")["images"] == "."
+
+
+def test_a_description_of_the_other_kind_alone_is_not_replaced(empty_images: MakeImages) -> None:
+    """The table may have another ending, and one JSON file stands for both names."""
+    frame = table()
+    root = empty_images(frame)
+    (root / "m.json").write_text('{"kind": "split"}')
+    with pytest.raises(InvalidInput, match=r"m\.csv would be a manifest, but .*m\.json describes a split"):
+        write_manifest(build_manifest(frame, root, source="t"), root / "m.csv")
+    assert not (root / "m.csv").exists()
+
+
+def test_a_manifest_with_columns_role_and_fold_of_its_own_is_one_where_it_says_so(empty_images: MakeImages) -> None:
+    frame = table(role=["reader", "reader", "judge"], fold=["a", "b", "c"])
+    root = empty_images(frame)
+    write_manifest(build_manifest(frame, root, source="t"), root / "m.csv")
+    assert read_manifest(root / "m.csv").frame.equals(frame)
+    (root / "m.json").unlink()
+    with pytest.raises(InvalidInput, match="is a split") as caught:
+        read_manifest(root / "m.csv")
+    assert "rename the columns" in caught.value.mend
+
+
+def test_rows_of_a_manifest_are_counted_past_empty_ones(empty_images: MakeImages) -> None:
+    root = empty_images(table())
+    (root / "m.csv").write_text("image,label\na.png,negative\n\n,\nx.png,positive\n")
+    with pytest.raises(InvalidInput, match=r"m\.csv, row 5: there is no image"):
+        read_manifest(root / "m.csv")
 
 
 def test_a_table_is_written_as_what_its_name_says_or_not_at_all(

@@ -181,13 +181,25 @@ def test_the_share_that_was_asked_for_is_drawn_and_said(fraction: float, share: 
     assert split.test_rule.endswith(rule)
 
 
-def test_folds_of_a_single_patient_are_refused_with_a_number_that_does() -> None:
-    frame = even_cohort(patients=24)
-    with pytest.raises(InvalidInput, match=r"at least two of the patients in each fold") as caught:
-        make_split(manifest_of(frame), folds=10)
-    asked = re.search(r"--folds (\d+)", caught.value.mend)
-    assert asked is not None
-    assert make_split(manifest_of(frame), folds=int(asked[1])).folds == int(asked[1])
+@pytest.mark.parametrize(("patients", "folds"), [(24, 10), (28, 22), (40, 17)])
+def test_the_number_of_folds_that_is_advised_leads_to_a_split(patients: int, folds: int) -> None:
+    cohort = manifest_of(even_cohort(patients=patients))
+    tried = [folds]
+    while (advice := refusal(cohort, tried[-1])) is not None:
+        asked = re.search(r"--folds (\d+)", advice)
+        assert asked is not None, advice
+        assert int(asked[1]) < tried[-1]
+        tried.append(int(asked[1]))
+    assert 1 < len(tried) <= 4
+
+
+def refusal(cohort: Manifest, folds: int) -> str | None:
+    """What a refused split advises; None where it can be made."""
+    try:
+        make_split(cohort, folds=folds)
+    except InvalidInput as error:
+        return error.mend
+    return None
 
 
 def test_a_file_that_is_no_longer_the_one_that_was_split_is_refused() -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openpyxl import Workbook
 
 from msht.cohort.tables import FORMULA_STARTS, harmless, load_table, read_table, write_table
 from msht.errors import InvalidInput
@@ -46,11 +47,37 @@ def test_rows_with_a_trailing_comma_keep_their_columns(tmp_path: Path) -> None:
     assert list(frame["label"]) == ["negative", "positive"]
 
 
-@pytest.mark.parametrize("rows", ["a.png,negative,x\nb.png,positive,y\n", "a.png,negative\nb,c.png,positive\n"])
-def test_rows_longer_than_the_header_are_refused_rather_than_shifted(tmp_path: Path, rows: str) -> None:
-    (tmp_path / "t.csv").write_text("image,label\n" + rows)
-    with pytest.raises(InvalidInput, match="cannot be read as a table"):
+@pytest.mark.parametrize(
+    ("text", "row", "found"),
+    [
+        ("image,label\na.png,negative,x\nb.png,positive,y\n", 2, 3),
+        ("image,label\na.png,negative\nb,c.png,positive\n", 3, 3),
+        ("image,label\n\na.png,negative,\nb.png,positive,y,z\n", 4, 4),
+        ('image,label\n"a\nb.png",negative\nc,d,e,f.png,positive\n', 3, 5),
+        ("sep=;\nimage;label\na.png;negative\nb;c.png;positive\n", 4, 3),
+        ("image\tlabel\na.png\tnegative\tx\n", 2, 3),
+        ("image,label\r\na.png,negative\r\nb,c.png,positive\r\n", 3, 3),
+    ],
+    ids=["first", "later", "past commas at the end", "past a line break", "past a declaration", "tabs", "Windows"],
+)
+def test_a_row_longer_than_the_header_is_named_with_its_cells_rather_than_shifted(
+    tmp_path: Path, text: str, row: int, found: int
+) -> None:
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    words = rf"^t\.csv, row {row}: {found} cells were found, but 2 were expected"
+    with pytest.raises(InvalidInput, match=words) as caught:
         read_table(tmp_path / "t.csv")
+    assert "double quotes" in caught.value.mend
+
+
+def test_a_cell_of_a_workbook_beside_its_named_columns_is_named_by_its_row(tmp_path: Path) -> None:
+    book = Workbook()
+    assert book.active is not None
+    for row in (["image", "label"], ["a.png", "negative"], ["b.png", "positive", "more"]):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    with pytest.raises(InvalidInput, match=r"t\.xlsx, sheet 'Sheet', row 3: column 3 holds something but has no name"):
+        read_table(tmp_path / "t.xlsx")
 
 
 def test_a_table_from_a_spreadsheet_reads_with_its_byte_order_mark(tmp_path: Path) -> None:
