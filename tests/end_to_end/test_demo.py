@@ -16,7 +16,7 @@ from pipelines.demo import run_demo
 @pytest.mark.slow
 def test_the_demo_learns_the_phantom_and_writes_every_document(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    result = run_demo(out)
+    result = run_demo(out, patients=16)  # two thirds of what `make demo` draws: the same way in less time
     evaluation = json.loads((out / "run" / "evaluation.json").read_text())
     by_field = next(r for r in evaluation["performance"] if r["level"] == "field")
     assert by_field["estimates"]["auroc"]["value"] >= 0.90
