@@ -19,11 +19,14 @@ def audit(
     strict: Annotated[bool, Option("--strict", help="Exit with 1 when anything must be mended.")] = False,
 ) -> None:
     """Look at every image: damage, copies, copies across patients and labels, quality, stain, shortcuts."""
+    import signal
+
     from typer import Exit
 
     from cli.show import progress, say, table
     from pipelines.audit import audit_cohort
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as jobs are stopped: the same as Ctrl-C
     with progress() as bars:
         result = audit_cohort(manifest, out=out, images=images, workers=workers, report=not no_pdf, progress=bars)
     say(f"{result['images']:,} images, {result['readable']:,} decoded whole, {len(result['pairs']):,} pairs of copies.")
@@ -39,7 +42,8 @@ def audit(
     must, look = (result["by_severity"][severity] for severity in ("must be mended", "look at it"))
     where = out / ("findings.csv" if no_pdf else "audit.pdf")
     if must:
-        say(f"Mend {must:,} finding{'s' * (must != 1)} before training: see {where} and {out / 'findings.csv'}.")
+        places = str(where) if no_pdf else f"{where} and {out / 'findings.csv'}"
+        say(f"Mend {must:,} finding{'s' * (must != 1)} before training: see {places}.")
     elif look:
         say(f"Nothing must be mended; look at {look:,} finding{'s' * (look != 1)} in {where}.")
     else:

@@ -45,7 +45,8 @@ def audit_cohort(
 ) -> dict[str, Any]:
     """Look at every image of a cohort; a stopped audit goes on where it was.
 
-    Writes `audit.json`, `findings.csv`, `images.parquet` and `images.csv` (the measurements), and `audit.pdf`.
+    Writes `findings.csv`, `images.parquet` and `images.csv` (the measurements), `audit.pdf`, and last `audit.json`:
+    where it is, the audit is finished. What an earlier audit left there is removed before.
 
     Args:
         manifest_file: of the cohort; its images may be missing, which is a finding.
@@ -65,9 +66,10 @@ def audit_cohort(
     """
     from msht.cohort.manifest import beside, build_manifest, images_folder
     from msht.cohort.tables import read_table
-    from pipelines.audit_copies import exact_pairs, near_pairs, search
+    from msht.files import write_json
+    from pipelines.audit_copies import COMPARED, exact_pairs, near_pairs, search
     from pipelines.audit_findings import all_findings, findings_table
-    from pipelines.audit_parts import Parts, measure_all, open_folder
+    from pipelines.audit_parts import MEASURED, Parts, measure_all, open_folder
     from pipelines.audit_shortcut import shortcut_baselines
 
     progress = progress or Silent()
@@ -86,24 +88,33 @@ def audit_cohort(
     try:
         with stage(progress, "Looking at images", len(frame)) as steps:
             tasks = [(str(name), manifest.root / str(name)) for name in frame["image"]]
-            measured = measure_all(tasks, Parts(out / "parts", "measured"), workers=processes, steps=steps)
+            parts = Parts(out / "parts", "measured", MEASURED)
+            measured = measure_all(tasks, parts, workers=processes, steps=steps)
         table = _joined(frame, measured)
         with stage(progress, "Searching for copies", 1) as steps:
-            candidates = search(table)
+            searched = search(table)
             steps.advance()
-        with stage(progress, "Comparing pictures", len(candidates)) as steps:
-            near = near_pairs(
-                table, candidates, manifest.root, Parts(out / "parts", "compared"), workers=processes, steps=steps
+        if searched.approximate:
+            progress.say(searched.in_words())
+        with stage(progress, "Comparing pictures", len(searched.candidates)) as steps:
+            parts = Parts(out / "parts", "compared", COMPARED)
+            near = near_pairs(table, searched.candidates, manifest.root, parts, workers=processes, steps=steps)
+        if near.unread:
+            # Their names may hold a patient's; findings.csv has them.
+            progress.say(
+                f"Images that could not be read when they were to be compared: {len(near.unread):,}. "
+                "The same command compares them again."
             )
-        pairs = [*exact_pairs(table), *near]
+        pairs = [*exact_pairs(table), *near.pairs]
         readable = table[table["trouble"].isna()].reset_index(drop=True)
         group = manifest.group_column
         with stage(progress, "Looking for shortcuts", 1) as steps:
             baselines = shortcut_baselines(readable, manifest.classes, readable[group] if group else None)
             steps.advance()
-        findings = all_findings(table, pairs, baselines, manifest.classes, group)
-        result = _result(manifest, table, pairs, baselines, findings)
-        _write(out, table, findings_table(findings, table), result)
+        findings = all_findings(table, pairs, baselines, manifest.classes, group, near.unread)
+        result = _result(manifest, table, pairs, baselines, findings) | {"search": searched.as_dict()}
+        _remove_old(out)
+        _write_tables(out, table, findings_table(findings, table))
         if report:
             from pipelines.audit_report import report_audit
 
@@ -111,6 +122,7 @@ def audit_cohort(
                 when = created or datetime.now(UTC).astimezone()
                 report_audit(out / REPORT_FILE, result, table, findings, manifest, created=when)
                 steps.advance()
+        write_json(out / AUDIT_FILE, result)
     except KeyboardInterrupt as error:
         raise Interrupted(f"Stopped; what was looked at is kept. The same command goes on in {out}.") from error
     return result
@@ -179,13 +191,16 @@ def _result(
     }
 
 
-def _write(out: Path, table: Any, findings: Any, result: dict[str, Any]) -> None:
-    """Write the tables, and last the JSON file: where it is, the audit is finished."""
+def _remove_old(out: Path) -> None:
+    """Take away an earlier result, first what says that it is whole: a kill must not leave old beside new."""
+    for name in (AUDIT_FILE, REPORT_FILE, FINDINGS_FILE, f"{MEASUREMENTS}.csv", f"{MEASUREMENTS}.parquet"):
+        (out / name).unlink(missing_ok=True)
+
+
+def _write_tables(out: Path, table: Any, findings: Any) -> None:
     from msht.cohort.tables import harmless, write_table
-    from msht.files import write_json
 
     kept = table.drop(columns=["fingerprint", "stamp"], errors="ignore")
     write_table(kept, out / f"{MEASUREMENTS}.parquet")
     write_table(harmless(kept), out / f"{MEASUREMENTS}.csv")
     write_table(harmless(findings), out / FINDINGS_FILE)
-    write_json(out / AUDIT_FILE, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,21 +11,35 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from msht.cohort.duplicates import FREQUENCIES, VIEWS, Candidate, connected_groups, find_candidates
+from msht.cohort.duplicates import EXHAUSTIVE, FREQUENCIES, VIEWS, Candidate, connected_groups, find_candidates
 from msht.cohort.same_picture import SAME_FROM, Comparison, compare, reduced
 from msht.errors import UnreadableImage
 from msht.images.reading import read_image
 from pipelines.audit_parts import FEW, Parts, in_processes
 from pipelines.progress import Steps
 
-COMPARISON = 1
+COMPARISON = 2
 """Raised whenever the same two files would be compared differently than before."""
+
+COMPARED = ("first", "second", "version", "correlation", "overlap")
+"""Columns of every part of comparisons."""
+
+RECALL: dict[int, dict[str, float]] = {
+    50_000: {"re-compressed, resized, turned": 1.0, "cropped by up to 5 %": 0.959, "cropped by 10 %": 0.851},
+    100_000: {"re-compressed, resized, turned": 1.0, "cropped by up to 5 %": 0.928, "cropped by 10 %": 0.773},
+}
+"""Share of planted copies that the approximate search found, by number of pictures and damage."""
+
+RECALL_SOURCE = "benchmarks/results/duplicates.md"
+"""Where that was measured, on drawn fingerprints."""
 
 _CHUNK = 32
 _KEPT = 64
 _SHAPE = (len(VIEWS), FREQUENCIES, FREQUENCIES)
 
 Job = tuple[str, str, Path, Path, int]
+Compared = tuple[list[dict[str, Any]], list[Path]]
+"""Rows of the comparisons that were made, and for each that was not the files that could not be read."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,60 @@ class Pair:
         }
 
 
+@dataclass(frozen=True)
+class Search:
+    """What the search for look-alikes brought up, and how thorough it was."""
+
+    candidates: list[Candidate]
+    """Pairs of rows whose fingerprints agree."""
+    pictures: int
+    """Fingerprints that were searched among."""
+
+    @property
+    def approximate(self) -> bool:
+        """Whether pictures were compared only within cells of an index."""
+        return self.pictures > EXHAUSTIVE
+
+    def in_words(self) -> str:
+        """How it was searched, and what an approximate search misses."""
+        if not self.approximate:
+            return (
+                f"The search for near-duplicates was exhaustive: each of {self.pictures:,} pictures with every other."
+            )
+        found = "; ".join(
+            f"among {pictures:,}: " + ", ".join(f"{share:.0%} ({damage})" for damage, share in shares.items())
+            for pictures, shares in RECALL.items()
+        )
+        more = f" More than {max(RECALL):,} were not measured." if self.pictures > max(RECALL) else ""
+        return (
+            f"The search for near-duplicates was approximate, as it is above {EXHAUSTIVE:,} pictures (here "
+            f"{self.pictures:,}): it misses some. Of copies planted among drawn fingerprints it found {found} "
+            f"({RECALL_SOURCE}).{more} Equal files are all found."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        recall = [{"pictures": pictures, "found": shares} for pictures, shares in RECALL.items()]
+        return {
+            "method": "approximate" if self.approximate else "exhaustive",
+            "pictures": self.pictures,
+            "exhaustive_up_to": EXHAUSTIVE,
+            "recall": recall if self.approximate else None,
+            "recall_source": RECALL_SOURCE if self.approximate else None,
+            "words": self.in_words(),
+        }
+
+
+@dataclass(frozen=True)
+class NearPairs:
+    """What the comparison of look-alikes showed."""
+
+    pairs: list[Pair]
+    """Those that are one picture."""
+    unread: dict[str, int]
+    """Images that could not be read for it, and how many comparisons of each were not made."""
+
+
 def exact_pairs(table: pd.DataFrame) -> list[Pair]:
     """Equal files: the first of each set with every other."""
     pairs = []
@@ -59,14 +128,14 @@ def exact_pairs(table: pd.DataFrame) -> list[Pair]:
     return pairs
 
 
-def search(table: pd.DataFrame) -> list[Candidate]:
-    """Pairs of rows whose fingerprints agree; of equal files only the first is searched for."""
+def search(table: pd.DataFrame) -> Search:
+    """Search for rows whose fingerprints agree; of equal files only the first is searched for."""
     fingerprints = np.zeros((len(table), *_SHAPE), dtype=np.float32)
     once = table["fingerprint"].notna() & ~table["sha256"].duplicated()
     stored = table["fingerprint"].tolist()
     for row in np.flatnonzero(once).tolist():
         fingerprints[row] = np.frombuffer(stored[row], dtype=np.float16).reshape(_SHAPE)
-    return find_candidates(fingerprints)
+    return Search(find_candidates(fingerprints), int(fingerprints.any(axis=(1, 2, 3)).sum()))
 
 
 def near_pairs(
@@ -77,8 +146,11 @@ def near_pairs(
     *,
     workers: int,
     steps: Steps,
-) -> list[Pair]:
-    """Compare the pixels of the candidates; what was compared before is not compared again."""
+) -> NearPairs:
+    """Compare the pixels of the candidates; what was compared before is not compared again.
+
+    A comparison for which a file could not be read is not kept, so that the next audit makes it.
+    """
     digests, names = table["sha256"].to_numpy(), [str(name) for name in table["image"]]
     known = _known(parts)
     jobs: list[Job] = [
@@ -92,18 +164,21 @@ def near_pairs(
         answers = ((chunk, _compare_chunk(chunk)) for chunk in chunks)
     else:
         answers = in_processes(_compare_chunk, chunks, workers)  # type: ignore[assignment]
-    for chunk, rows in answers:
+    unread: Counter[Path] = Counter()
+    for chunk, answer in answers:
         # Every one of these images was decoded before; a process that is killed now ran out of memory.
-        parts.write(rows if rows is not None else _compare_chunk(chunk))
+        rows, failed = answer if answer is not None else _compare_chunk(chunk)
+        parts.write(rows)
+        unread.update(failed)
         steps.advance(len(chunk))
     known = _known(parts)
     pairs = []
     for candidate in candidates:
-        result = known[digests[candidate.first], digests[candidate.second]]
-        if result.same:
+        result = known.get((digests[candidate.first], digests[candidate.second]))
+        if result is not None and result.same:
             first, second = names[candidate.first], names[candidate.second]
             pairs.append(Pair(first, second, "near", result.correlation, result.overlap))
-    return pairs
+    return NearPairs(pairs, {name: unread[root / name] for name in names if root / name in unread} if unread else {})
 
 
 def groups_of_copies(images: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[str, ...]]:
@@ -124,7 +199,7 @@ def _known(parts: Parts) -> dict[tuple[str, str], Comparison]:
     }
 
 
-def _compare_chunk(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+def _compare_chunk(jobs: Sequence[Job]) -> Compared:
     pictures: dict[Path, np.ndarray | None] = {}
 
     def picture(path: Path) -> np.ndarray | None:
@@ -137,10 +212,14 @@ def _compare_chunk(jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 pictures[path] = None
         return pictures[path]
 
-    rows = []
+    rows: list[dict[str, Any]] = []
+    unread: list[Path] = []
     for first, second, one, two, orientation in jobs:
         a, b = picture(one), picture(two)
-        result = Comparison(0.0, 0.0) if a is None or b is None else compare(a, b, orientation)
+        if a is None or b is None:
+            unread += [path for path, seen in ((one, a), (two, b)) if seen is None]
+            continue
+        result = compare(a, b, orientation)
         rows.append(
             {
                 "first": first,
@@ -150,4 +229,4 @@ def _compare_chunk(jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 "overlap": result.overlap,
             }
         )
-    return rows
+    return rows, unread

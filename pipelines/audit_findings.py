@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "animated or paged": (MUST, "Export the frame that is meant as a single image."),
     "decoding takes too long": (MUST, "Export it again as a plain JPEG or PNG."),
     "crashes the decoder": (MUST, "Export it again; do not send it to others."),
+    "not compared": (MUST, "Run the audit again: it compares what could not be read, once it can be."),
     "copy under two labels": (MUST, "Ask which label is right; keep one of the two."),
     "near-duplicate under two labels": (MUST, "Ask which label is right; keep one of the two."),
     "copy across patients": (MUST, "Find out whose image it is; keep one of the two."),
@@ -104,6 +105,7 @@ def all_findings(
     baselines: Sequence[Baseline],
     classes: Sequence[str],
     group_column: str | None,
+    unread: Mapping[str, int],
 ) -> list[Finding]:
     """Apply every rule; worst first, then by kind, then by how far each stands out.
 
@@ -113,9 +115,11 @@ def all_findings(
         baselines: the shortcuts.
         classes: in order.
         group_column: what a patient is told by.
+        unread: images that could not be read when they were to be compared, with the number of comparisons.
     """
     found = [
         *_unreadable(table),
+        *_not_compared(unread),
         *_copies(table, pairs, group_column),
         *_balance(table, classes, group_column),
         *_confounding(table),
@@ -155,6 +159,15 @@ def findings_table(findings: Sequence[Finding], table: pd.DataFrame) -> pd.DataF
 def _unreadable(table: pd.DataFrame) -> Iterator[Finding]:
     for row in table[table["trouble"].notna()].to_dict("records"):
         yield Finding(str(row["trouble"]), str(row["trouble_words"]), str(row["image"]))
+
+
+def _not_compared(unread: Mapping[str, int]) -> Iterator[Finding]:
+    for image, number in unread.items():
+        words = (
+            f"It could be read when it was measured, but not when it was to be compared with {number} "
+            f"look-alike{'s' * (number != 1)}: nobody knows whether it is a copy."
+        )
+        yield Finding("not compared", words, image, measure=float(number))
 
 
 def _copies(table: pd.DataFrame, pairs: Sequence[Pair], group_column: str | None) -> Iterator[Finding]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -22,6 +24,9 @@ from pipelines.progress import Steps
 PART = 256
 """Rows a part: what a kill can cost."""
 
+MEASURED = ("image", "stamp", "trouble", "trouble_words")
+"""Columns of every part of measurements, whatever its images are."""
+
 FEW = 48
 """Images up to which starting processes costs more than they save."""
 
@@ -32,10 +37,16 @@ Task = tuple[str, Path]
 
 
 class Parts:
-    """Rows kept in files that are whole or not there, below `folder`."""
+    """Rows kept in files that are whole or not there, below `folder`.
 
-    def __init__(self, folder: Path, prefix: str) -> None:
-        self.folder, self.prefix = folder, prefix
+    Attributes:
+        folder: where they lie.
+        prefix: how their names begin.
+        columns: what every one of them has; the first two tell what a row is about and are never empty.
+    """
+
+    def __init__(self, folder: Path, prefix: str, columns: Sequence[str]) -> None:
+        self.folder, self.prefix, self.columns = folder, prefix, list(columns)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -53,13 +64,17 @@ class Parts:
         return sorted(self.folder.glob(f"{self.prefix}-*.parquet"))
 
     def read(self) -> pd.DataFrame:
-        """All rows; a damaged part is left out, and its rows are made again."""
+        """All rows; a part that is damaged or of something else is left out, and its rows are made again."""
         frames = []
         for file in self.files():
             try:
-                frames.append(pd.read_parquet(file))
+                frame = pd.read_parquet(file)
             except (pa.ArrowException, OSError):
                 file.unlink(missing_ok=True)
+                continue
+            # A sound table of something else was not written here: it stays, since it may be missed elsewhere.
+            if set(self.columns) <= set(frame.columns) and frame[self.columns[:2]].notna().all(axis=None):
+                frames.append(frame)
         # A column that is empty in one part has no type there.
         full = [frame.dropna(axis="columns", how="all") for frame in frames]
         return pd.concat(full, ignore_index=True) if full else pd.DataFrame()
@@ -81,8 +96,9 @@ def measure_all(tasks: Sequence[Task], parts: Parts, *, workers: int, steps: Ste
         KeyboardInterrupt: as it came; what was measured is kept.
     """
     before = parts.read()
-    known = dict(zip(before["image"], before["stamp"], strict=True)) if len(before) else {}
-    waiting = [task for task in tasks if known.get(task[0]) != stamp_of(task[1])]
+    known = set(zip(before["image"], before["stamp"], strict=True)) if len(before) else set()
+    stamps = {name: stamp_of(file) for name, file in tasks}
+    waiting = [task for task in tasks if (task[0], stamps[task[0]]) not in known]
     steps.advance(len(tasks) - len(waiting))
     rows: list[dict[str, Any]] = []
     try:
@@ -94,7 +110,11 @@ def measure_all(tasks: Sequence[Task], parts: Parts, *, workers: int, steps: Ste
                 rows = []
     finally:
         parts.write(rows)
-    table = parts.read().drop_duplicates("image", keep="last").set_index("image")
+    table = parts.read()
+    # Of several rows of an image the one of its present state holds, whatever the order of the parts.
+    current = table["stamp"] == table["image"].map(stamps)
+    table = table.iloc[current.to_numpy().argsort(kind="stable")]
+    table = table.drop_duplicates("image", keep="last").set_index("image")
     return table.reindex([name for name, _ in tasks]).reset_index()
 
 
@@ -140,10 +160,19 @@ def in_processes(
 
 def _begin() -> None:
     """Ctrl-C is for the process that the user sees; OpenCV's threads would fight with the other workers."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the audit is gone: a kill cannot be caught, and the pool would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _measure_chunk(chunk: Sequence[Task]) -> list[dict[str, Any]]:

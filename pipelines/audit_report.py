@@ -53,7 +53,7 @@ def report_audit(
     facts = table.set_index("image")
     copies = _one_per_pair(f for f in findings if f.other)
     unusual = [f for f in findings if f.kind in _UNUSUAL]
-    damaged = [f for f in findings if f.image and f.severity == MUST and not f.other]
+    damaged = [f for f in findings if f.image and f.severity == MUST and not f.other and f.kind != "not compared"]
     report = page.AuditReport(
         report_id=f"A-{manifest.digest[:6]}-{created:%Y%m%d-%H%M%S}",
         created=created,
@@ -114,8 +114,13 @@ def summary(result: dict[str, Any]) -> list[str]:
         f"Pairs of equal files: {exact:,}. Pairs of files that show one picture: {near:,}. Together they make "
         f"{result['groups_of_copies']:,} sets of copies."
         if result["pairs"]
-        else "No file is there twice, and no picture is there in two files."
+        else "No file is there twice, and no picture was found in two files."
     )
+    if result["search"]["method"] == "approximate":
+        sentences.append(result["search"]["words"])
+    unread = result["by_kind"].get("not compared", 0)
+    if unread:
+        sentences.append(f"Images that could not be read when they were to be compared with look-alikes: {unread:,}.")
     crossing = sum(n for kind, n in result["by_kind"].items() if "across patients" in kind)
     labels = sum(n for kind, n in result["by_kind"].items() if "under two labels" in kind)
     if crossing:
@@ -255,7 +260,7 @@ def _method(result: dict[str, Any]) -> tuple[Fact, ...]:
             name="Near-duplicates",
             value=f"PDQ fingerprints of six views from a cosine of {LEAST_SIMILARITY:.2f} in any flip or quarter turn, "
             f"then fine detail after registration: correlation from {SAME_FROM:.2f}, overlap from {LEAST_OVERLAP:.0%}. "
-            "Blank images are not compared.",
+            f"Blank images are not compared. {result['search']['words']}",
         ),
         Fact(
             name="Quality",

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import shutil
+import signal
 import struct
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +19,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from PIL import Image
 
 from msht.cohort.phantom import make_phantom
-from msht.errors import InvalidInput
-from pipelines import audit_parts
+from msht.errors import InvalidInput, UnreadableImage
+from msht.images.reading import read_image
+from pipelines import audit, audit_copies, audit_parts, audit_report
 from pipelines.audit import audit_cohort, read_audit
 from pipelines.audit_measure import jpeg_quality, measure_image
-from pipelines.progress import Interrupted
+from pipelines.progress import Interrupted, Silent
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +199,222 @@ def test_an_audit_that_was_stopped_goes_on_and_ends_alike(
     assert result == whole
 
 
+class Listener(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, words: str) -> None:
+        self.said.append(words)
+
+
+def with_a_near_duplicate(cohort: Path) -> tuple[str, str]:
+    """Make one image of a patient a crop of another with its label."""
+    frame = rows_of(cohort)
+    first, second = next(
+        tuple(rows["image"][:2]) for _, rows in frame.groupby(["patient_id", "label"]) if len(rows) > 1
+    )
+    with Image.open(cohort / first) as image:
+        image.convert("RGB").crop((6, 4, 190, 142)).save(cohort / second)
+    return first, second
+
+
+def test_a_comparison_for_which_an_image_could_not_be_read_is_said_and_made_by_the_next_audit(
+    cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = with_a_near_duplicate(cohort)
+
+    def failing(path: Path) -> Any:
+        if path == cohort / pair[1]:
+            raise UnreadableImage(f"{path} cannot be read.", "Look at the disk.")
+        return read_image(path)
+
+    listener = Listener()
+    with monkeypatch.context() as during:
+        during.setattr(audit_copies, "read_image", failing)
+        result = audited(cohort, progress=listener, report=True)
+    assert result["pairs"] == []
+    assert result["by_kind"]["not compared"] == 1
+    assert any("could not be read when they were to be compared" in words for words in audit_report.summary(result))
+    found = found_in(cohort)
+    assert list(found.loc[found["kind"] == "not compared", "image"]) == [pair[1]]
+    [words] = [said for said in listener.said if "could not be read" in said]
+    assert pair[1] not in words, "a name may hold a patient's"
+    again = audited(cohort)
+    assert [(row["first"], row["second"]) for row in again["pairs"]] == [tuple(sorted(pair))]
+    assert "not compared" not in again["by_kind"]
+
+
+def test_a_new_result_holds_nothing_of_an_earlier_one(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = cohort.parent / "audit"
+    audited(cohort, report=True)
+    assert (out / "audit.pdf").is_file()
+    audited(cohort)
+    assert (out / "audit.json").is_file()
+    assert not (out / "audit.pdf").exists()
+
+    there: list[set[str]] = []
+
+    def killed(*_: Any, **__: Any) -> None:
+        there.append({path.name for path in out.iterdir()})
+        raise KeyboardInterrupt
+
+    audited(cohort, report=True)
+    with monkeypatch.context() as during:
+        during.setattr(audit_report, "report_audit", killed)
+        with pytest.raises(Interrupted):
+            audited(cohort, report=True)
+    assert there == [{"parts", "findings.csv", "images.csv", "images.parquet"}]
+    assert not (out / "audit.json").exists(), "where it is, the audit is finished"
+
+    audited(cohort, report=True)
+    with monkeypatch.context() as during:
+        during.setattr(audit, "_write_tables", killed)
+        with pytest.raises(Interrupted):
+            audited(cohort, report=True)
+    assert there[-1] == {"parts"}
+
+
+FOREIGN = {
+    "other columns": {"a": [1, 2]},
+    "some of the columns": {"image": ["x"], "first": ["x"], "second": ["y"]},
+    "keys that are empty": {
+        name: [None] for name in ("image", "stamp", "trouble", "trouble_words", *audit_copies.COMPARED)
+    },
+    "no rows": {name: [] for name in ("image", "stamp", "trouble", "trouble_words", *audit_copies.COMPARED)},
+}
+
+
+@pytest.mark.parametrize("columns", FOREIGN.values(), ids=FOREIGN)
+def test_a_part_of_something_else_is_left_out_and_left_alone(cohort: Path, columns: dict[str, list[Any]]) -> None:
+    with_a_near_duplicate(cohort)
+    result = audited(cohort)
+    parts = cohort.parent / "audit" / "parts"
+    for prefix in ("measured", "compared"):
+        [own] = parts.glob(f"{prefix}-*.parquet")
+        pd.DataFrame(columns).to_parquet(own)
+        pd.DataFrame(columns).to_parquet(parts / f"{prefix}-999999-mine.parquet")
+    assert audited(cohort) == result
+    for prefix in ("measured", "compared"):
+        left = pd.read_parquet(parts / f"{prefix}-999999-mine.parquet")
+        assert list(left.columns) == list(columns)
+
+
+def test_of_two_rows_of_an_image_the_one_of_its_present_state_counts(cohort: Path) -> None:
+    result = audited(cohort)
+    parts = cohort.parent / "audit" / "parts"
+    [own] = parts.glob("measured-*.parquet")
+    older = pd.read_parquet(own).assign(stamp="1-0-0", width=7)
+    older.to_parquet(parts / "measured-999999-older.parquet")
+    assert audited(cohort) == result
+
+
+def test_an_approximate_search_is_said_wherever_the_search_is_described(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Listener()
+    result = audit_cohort(clean / "manifest.csv", out=tmp_path / "a", workers=1, report=False, progress=listener)
+    assert result["search"]["method"] == "exhaustive"
+    assert result["search"]["recall"] is None
+    assert not any("approximate" in said for said in listener.said)
+    assert not any("approximate" in words for words in audit_report.summary(result))
+
+    monkeypatch.setattr(audit_copies, "EXHAUSTIVE", result["search"]["pictures"] - 1)
+    result = audit_cohort(clean / "manifest.csv", out=tmp_path / "a", workers=1, progress=listener)
+    assert result["search"]["method"] == "approximate"
+    assert json.loads((tmp_path / "a" / "audit.json").read_text(encoding="utf-8")) == result
+    [words] = listener.said
+    for text in (words, *(w for w in audit_report.summary(result) if "approximate" in w)):
+        for needed in ("misses some", "93% (cropped by up to 5 %)", "77% (cropped by 10 %)", "results/"):
+            assert needed in text
+    assert any("approximate" in fact.value for fact in audit_report._method(result))
+
+
+def test_more_pictures_than_were_measured_are_said_to_be_more() -> None:
+    assert "More than 100,000 were not measured" in audit_copies.Search([], 100_001).in_words()
+    assert "not measured" not in audit_copies.Search([], 100_000).in_words()
+    assert audit_copies.Search([], 20_001).approximate
+    assert not audit_copies.Search([], 20_000).approximate
+
+
+def test_the_recall_that_is_told_is_the_one_that_was_measured(root: Path) -> None:
+    head, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (root / audit_copies.RECALL_SOURCE).read_text(encoding="utf-8").splitlines()
+        if re.match(r"\| (images \||[\d,]+ \|.*\|.*\|.*\|)", line)
+    ][:4]
+    measured = {
+        int(row[0].replace(",", "")): {
+            name.removeprefix("recall, "): float(value)
+            for name, value in zip(head, row, strict=True)
+            if name.startswith("recall, ")
+        }
+        for row in rows
+    }
+    assert {count: shares for count, shares in measured.items() if count > 20_000} == audit_copies.RECALL
+
+
+@pytest.fixture(scope="module")
+def many(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort that takes some seconds: the clean one under many names."""
+    folder = tmp_path_factory.mktemp("many")
+    frame = rows_of(clean)[["image", "label"]]
+    rows = []
+    for copy in range(100):
+        (folder / f"{copy}").mkdir()
+        for number, (image, label) in enumerate(frame.itertuples(index=False)):
+            name = f"{copy}/{number}{Path(image).suffix}"
+            os.link(clean / image, folder / name)
+            rows.append((name, label))
+    pd.DataFrame(rows, columns=["image", "label"]).to_csv(folder / "manifest.csv", index=False)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL], ids=lambda blow: blow.name)
+def test_an_audit_that_is_ended_leaves_no_process_behind(
+    many: Path, root: Path, tmp_path: Path, blow: signal.Signals
+) -> None:
+    out = tmp_path / "audit"
+    command = [sys.executable, "-m", "cli.main", "cohort", "audit", str(many / "manifest.csv"), "--out", str(out)]
+    with (tmp_path / "said").open("w+b") as said:
+        process = subprocess.Popen([*command, "--workers", "2"], cwd=root, stdout=said, stderr=said)
+        workers: list[psutil.Process] = []
+        try:
+            until = time.monotonic() + 120
+            while not list(out.glob("parts/measured-*.parquet")):
+                assert process.poll() is None, (tmp_path / "said").read_text()
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            workers = psutil.Process(process.pid).children(recursive=True)
+            assert len(workers) >= 2
+            process.send_signal(blow)
+            code = process.wait(60)
+            until = time.monotonic() + 20
+            while (left := [w for w in workers if alive(w)]) and time.monotonic() < until:
+                time.sleep(0.05)
+            assert not left
+        finally:
+            for one in [p for p in (*workers, process) if not isinstance(p, psutil.Process) or alive(p)]:
+                one.kill()
+            process.wait()
+    words = (tmp_path / "said").read_text()
+    assert not (out / "audit.json").exists()
+    assert "Traceback" not in words
+    if blow == signal.SIGTERM:
+        assert code == 130
+        assert "what was looked at is kept" in words
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; where nobody collects orphans, one that has ended stays a zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_an_image_that_changed_is_measured_again(cohort: Path) -> None:
     audited(cohort)
     image = rows_of(cohort).loc[0, "image"]
@@ -199,10 +423,13 @@ def test_an_image_that_changed_is_measured_again(cohort: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers_change_nothing(clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = audit_cohort(clean / "manifest.csv", out=tmp_path / "one", workers=1, report=False)
-    monkeypatch.setattr(audit_parts, "FEW", 0)
-    assert audit_cohort(clean / "manifest.csv", out=tmp_path / "two", workers=2, report=False) == alone
+def test_workers_change_nothing(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_a_near_duplicate(cohort)
+    alone = audit_cohort(cohort / "manifest.csv", out=tmp_path / "one", workers=1, report=False)
+    assert len(alone["pairs"]) == 1
+    for module in (audit_parts, audit_copies):
+        monkeypatch.setattr(module, "FEW", 0)
+    assert audit_cohort(cohort / "manifest.csv", out=tmp_path / "two", workers=2, report=False) == alone
 
 
 def killer(chunk: list[int]) -> list[int]:
