@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pipelines.score_fields import ScoreSettings
     from pipelines.score_result import ScoreResult
 
+PATIENCE = 10.0
+"""Seconds of `--patience` where it is not given."""
 LISTED_CASES = 40
 """Most cases that are listed on the screen; `cases.csv` has them all."""
 
@@ -54,8 +56,9 @@ def score(
     ] = None,
     report: Annotated[bool, Option("--report", help="With --watch: keep a PDF of each case in OUT/reports.")] = False,
     patience: Annotated[
-        float, Option(help="With --watch: seconds that a file may stay broken before it is rejected.")
-    ] = 10.0,
+        float | None,
+        Option(help="With --watch: seconds that a file may stay broken before it is rejected. Default: 10."),
+    ] = None,
     case_from: Annotated[
         str | None,
         Option(help="Regular expression; its group in the path is the case. Default: the folder's name."),
@@ -105,6 +108,15 @@ def score(
         raise InvalidInput("--ray-address is given without --executor ray.", "Give both, or neither.")
     if null and Path("-") not in (inputs or ()):
         raise InvalidInput("--null is for a list of paths on standard input.", "Give - as the input, or leave it out.")
+    if watch is None and patience is not None:
+        raise InvalidInput("--patience is for --watch.", "Give --watch with a folder, or leave it out.")
+    from pipelines.score_sources import TABLES
+
+    if images is not None and not any(path.suffix.lower() in TABLES and not path.is_dir() for path in inputs or ()):
+        raise InvalidInput(
+            "--images is for the paths of a table, and no input is one.",
+            "Give a table with a column 'image', or leave it out.",
+        )
     from pipelines.score_fields import ScoreSettings
     from pipelines.score_slides import SlideSettings
 
@@ -127,7 +139,8 @@ def score(
     if watch is not None:
         if executor is not Executor.local:
             raise InvalidInput("--watch works on this machine only.", "Leave --executor out.")
-        _watch(bundle, watch, out, settings, case_from=case_from, patience=patience, report=report, json=json)
+        wait = PATIENCE if patience is None else patience
+        _watch(bundle, watch, out, settings, case_from=case_from, patience=wait, report=report, json=json)
         return
     from pipelines.score import score_images
     from pipelines.score_sources import lines_of

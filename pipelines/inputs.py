@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msht.errors import InvalidInput
 from msht.images.reading import is_image_path
-from pipelines.score_sources import STANDARD_INPUT, Found, found_in
+from pipelines.score_sources import STANDARD_INPUT, Found, Stray, as_shell_word, found_in, printable
 
 if TYPE_CHECKING:
     from msht.images.slides import Tile
@@ -23,15 +23,17 @@ class ScoreInput:
 
     Attributes:
         name: unique name in the tables: its path below the folder that was given.
-        path: where it lies.
+        path: where it lies; as a shell word where no table can hold it, and the table where a row must not be read.
         case: which case it belongs to.
         tile: the part that is scored, where the file is a whole slide.
+        refused: why it is a rejected row without having been read.
     """
 
     name: str
     path: Path
     case: str
     tile: Tile | None = None
+    refused: InvalidInput | None = None
 
 
 def find_inputs(
@@ -46,7 +48,7 @@ def find_inputs(
         images: folder that the paths of a table start from.
 
     Raises:
-        InvalidInput: if a source is not there, nothing is found, or the expression does not fit a file.
+        InvalidInput: if a source is not there, nothing is found, or one of the files would be refused.
     """
     named: dict[str, ScoreInput] = {}
     several = several_folders(sources)
@@ -54,6 +56,8 @@ def find_inputs(
         found = found_in(source, is_image_path, prefixed=several, images=images)
         ordered = found if source.is_file() else sorted(found, key=lambda each: each.path)
         for item in name_inputs(ordered, lambda name: named[name].path if name in named else None, case_from):
+            if item.refused is not None:
+                raise item.refused
             named[item.name] = item
     if not named:
         raise nothing_found(sources)
@@ -65,36 +69,37 @@ def name_inputs(
 ) -> Iterator[ScoreInput]:
     """Give each file that was found its name and case; a file that was found twice is given once.
 
+    One that no table can hold under its own name, or that the expression does not fit, is given as a refused input
+    under a name that can be printed.
+
     Args:
         found: the files.
         taken: path of the input that has a name already; None where the name is free.
         case_from: see `find_inputs`.
 
     Raises:
-        InvalidInput: if two files cannot be told apart by name, the expression does not fit, or a table cannot hold
-            a name.
+        InvalidInput: if two files cannot be told apart by name, or the expression is none.
     """
     pattern = _compile(case_from)
-    for name, given, case in found:
-        path, unique = given.absolute(), name
+    for name, given, case, stray in found:
+        whole = given.absolute()
+        refused = stray or _not_for_tables(name, whole, "" if pattern else case)
+        path, unique, case = Path(as_shell_word(str(whole))), printable(name), printable(case)
         if (other := taken(unique)) is not None:
             if other == path:
                 continue
-            unique = f"{path.parent.name}/{path.name}"
+            # A row that leads out of its table's folder has the table as its path.
+            unique = printable(f"{whole.parent.name}/{whole.name}" if stray is None else f"{whole.name}: {name}")
             if (other := taken(unique)) is not None:
                 if other == path:
                     continue
                 raise InvalidInput(f"Two inputs are named '{unique}'.", "Score them into two folders.")
         if pattern is not None:
-            case = _case_of(pattern, unique)
-        for text in (unique, case, str(path)):
-            if not text.isprintable():
-                raise InvalidInput(
-                    f"The name {text.encode('utf-8', 'backslashreplace').decode()!r} holds characters that no table "
-                    "can hold.",
-                    "Rename the file or folder.",
-                )
-        yield ScoreInput(unique, path, case)
+            try:
+                case = _case_of(pattern, unique)
+            except Stray as error:
+                refused = refused or error
+        yield ScoreInput(unique, path, case, refused=refused)
 
 
 def several_folders(sources: Sequence[Path]) -> bool:
@@ -106,6 +111,21 @@ def nothing_found(sources: Sequence[Path]) -> InvalidInput:
     """Say that there is nothing to score."""
     where = ", ".join("the list" if source == STANDARD_INPUT else str(source) for source in sources)
     return InvalidInput(f"There is no image in {where}.", "Images end in .jpg, .png, .tif or .bmp.")
+
+
+def _not_for_tables(name: str, path: Path, case: str) -> InvalidInput | None:
+    """Why no table can hold an input under its own name; None where one can."""
+    for what, text, mend in (
+        ("name", name, "Rename the file or folder."),
+        ("path", str(path), "Rename the file or folder."),
+        ("case", case, "Mend the case in the table, or rename the folder."),
+    ):
+        if text.isprintable():
+            continue
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            return InvalidInput(f"The {what} '{printable(text)}' is not UTF-8.", mend)
+        return InvalidInput(f"The {what} '{printable(text)}' holds characters that cannot be printed.", mend)
+    return None
 
 
 def _compile(case_from: str | None) -> re.Pattern[str] | None:
@@ -123,9 +143,9 @@ def _compile(case_from: str | None) -> re.Pattern[str] | None:
 def _case_of(pattern: re.Pattern[str], name: str) -> str:
     match = pattern.search(name)
     if match is None:
-        raise InvalidInput(f"--case-from '{pattern.pattern}' does not fit '{name}'.", "Mend the expression.")
+        raise Stray(f"--case-from '{pattern.pattern}' does not fit '{name}'.", "Mend the expression.")
     if not match.group(1):
-        raise InvalidInput(f"--case-from '{pattern.pattern}' finds an empty case in '{name}'.", "Mend the expression.")
+        raise Stray(f"--case-from '{pattern.pattern}' finds an empty case in '{name}'.", "Mend the expression.")
     return match.group(1)
 
 

@@ -12,6 +12,8 @@ from msht import __version__
 from msht.bundle import Bundle, read_bundle
 from msht.errors import InvalidInput
 from msht.files import write_json
+from msht.images.reading import is_image_path
+from msht.images.slide_files import SLIDE_SUFFIXES
 from pipelines.ensemble import choose_device
 from pipelines.inputs import ScoreInput
 from pipelines.progress import Interrupted, Progress, Silent, stage
@@ -20,6 +22,7 @@ from pipelines.score_fields import FieldScorer, Row, ScoreSettings, decision_of
 from pipelines.score_folder import KIND, RECORD
 from pipelines.score_listing import list_inputs
 from pipelines.score_result import ScoreResult
+from pipelines.score_sources import LeftOut, links_left_out
 from pipelines.score_store import Store
 from pipelines.score_tables import Written, write_tables
 from pipelines.words import now
@@ -83,11 +86,13 @@ def score_images(
         MissingResource: if `out` cannot be written; what was scored is kept.
         Interrupted: on Ctrl-C; what was scored is kept.
     """
+    started = time.monotonic()
     progress = progress or Silent()
     settings = settings or ScoreSettings(threshold=threshold, device=device)
     settings.check()
     bundle = read_bundle(bundle_path)
-    record = record_of(bundle, settings, case_from=case_from, executor=executor)
+    links = links_left_out(sources, _may_be_scored, leave_out=out)
+    record = record_of(bundle, settings, case_from=case_from, executor=executor, links=links)
     try:
         with Store(out, record, SAME) as store, ExitStack() as stack:
             try:
@@ -97,18 +102,17 @@ def score_images(
             except (InvalidInput, KeyboardInterrupt):
                 store.discard()
                 raise
-            started = time.monotonic()
-            if scorer is not None:
-                _score(store, scorer.batches, waiting, progress)
+            scored_now = 0 if scorer is None else _score(store, scorer.batches, waiting, progress)
             stack.close()
-            seconds = time.monotonic() - started
-            done = finish(store.answers, out, record, bundle, settings, seconds, progress)
+            done = finish(store.answers, out, record, bundle, settings, lambda: time.monotonic() - started, progress)
     except KeyboardInterrupt as error:
         raise Interrupted(f"Stopped; what was scored is kept. The same command goes on in {out}.") from error
-    return ScoreResult.of(out, *done, seconds=seconds, scored_now=waiting)
+    return ScoreResult.of(out, *done, seconds=done[-1]["summary"]["seconds"], scored_now=scored_now)
 
 
-def record_of(bundle: Bundle, settings: ScoreSettings, *, case_from: str | None, executor: str) -> dict[str, Any]:
+def record_of(
+    bundle: Bundle, settings: ScoreSettings, *, case_from: str | None, executor: str, links: LeftOut
+) -> dict[str, Any]:
     """What `run.json` says of a scoring that is not finished."""
     decision = decision_of(bundle, settings)
     backend = settings.chosen_backend(bundle)
@@ -133,6 +137,7 @@ def record_of(bundle: Bundle, settings: ScoreSettings, *, case_from: str | None,
         "executor": executor,
         "slides": settings.slides.model_dump(),
         "case_from": case_from,
+        "links_left_out": links._asdict(),
         "software": f"msht {__version__}",
         "started": now(),
     }
@@ -152,16 +157,23 @@ def _executor(
         yield scorer
 
 
-def _score(store: Store, batches: Batches, waiting: int, progress: Progress) -> None:
-    """Score what is waiting, and keep each batch.
+def _score(store: Store, batches: Batches, waiting: int, progress: Progress) -> int:
+    """Score what is waiting, keep each batch, and count the images that could be read.
 
     What was rejected before is tried in batches of its own, so that the others are cut as they would have been.
     """
+    scored = 0
     with stage(progress, "Scoring", waiting) as steps:
         for source in (store.refused(), store.waiting()):
             for rows in batches(source):
                 store.keep(rows)
+                scored += sum(row["status"] == "scored" for row in rows)
                 steps.advance(len(rows))
+    return scored
+
+
+def _may_be_scored(path: Path) -> bool:
+    return is_image_path(path) or path.suffix.lower() in SLIDE_SUFFIXES
 
 
 def finish(
@@ -170,7 +182,7 @@ def finish(
     record: Mapping[str, Any],
     bundle: Bundle,
     settings: ScoreSettings,
-    seconds: float,
+    seconds: float | Callable[[], float],
     progress: Progress,
 ) -> tuple[Written, tuple[str, ...], dict[str, Any]]:
     """Write the tables, `run.json` and the maps of the slides.
@@ -181,7 +193,7 @@ def finish(
         record: see `record_of`.
         bundle: that answered.
         settings: of the user.
-        seconds: that were spent on scoring.
+        seconds: that were spent on scoring; or what says so when the tables are in place.
         progress: who listens.
 
     Returns:
@@ -189,6 +201,7 @@ def finish(
     """
     with stage(progress, "Writing tables", None):
         written = write_tables(answers, out, decision_of(bundle, settings), record)
+    spent = seconds() if callable(seconds) else seconds
     counts = written.counts
     summary = {
         "images": counts.scored + counts.rejected,
@@ -197,14 +210,15 @@ def finish(
         "rejected": counts.rejected,
         "slides": counts.slides,
         "cases": written.cases,
-        "seconds": round(seconds, 2),
+        "seconds": round(spent, 2),
     }
     finished = {**record, "finished": now(), "summary": summary, "tables": written.digests}
     write_json(out / RECORD, finished)
-    notes: list[str] = []
+    links = LeftOut(**record["links_left_out"])
+    notes = [links.in_words()] if links.number else []
     if counts.slides and counts.scored:
         from pipelines.score_slides import write_slide_maps
 
         with stage(progress, "Drawing slides", None):
-            notes = write_slide_maps(out, out / "images.parquet")
+            notes += write_slide_maps(out, out / "images.parquet")
     return written, tuple(notes), finished

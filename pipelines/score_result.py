@@ -24,8 +24,9 @@ class ScoreResult:
         rejected: inputs that could not be read.
         slides: whole slides, whose tiles are among the images.
         calls: cases by their call.
-        seconds: that this call took for scoring.
-        images_per_second: of this call; 0 where nothing was left to score.
+        images_this_call: images that this call read and scored; the others were scored by earlier calls.
+        seconds: that this call took, from its start until the tables were in place; of a watch, those spent on scoring.
+        images_per_second: `images_this_call` over `seconds`.
         record: what `run.json` says.
         notes: sentences about what could not be done besides.
     """
@@ -36,6 +37,7 @@ class ScoreResult:
     rejected: int
     slides: int
     calls: dict[str, int]
+    images_this_call: int
     seconds: float
     images_per_second: float
     record: dict[str, Any]
@@ -52,7 +54,7 @@ class ScoreResult:
         seconds: float,
         scored_now: int,
     ) -> ScoreResult:
-        """What was written, with the time that `scored_now` images took."""
+        """What was written, with the time of the call that scored `scored_now` of the images."""
         return cls(
             out=out,
             images=written.counts.scored,
@@ -60,8 +62,9 @@ class ScoreResult:
             rejected=written.counts.rejected,
             slides=written.counts.slides,
             calls=written.calls,
+            images_this_call=scored_now,
             seconds=seconds,
-            images_per_second=scored_now / seconds if seconds > 0 and scored_now else 0.0,
+            images_per_second=scored_now / seconds if seconds > 0 else 0.0,
             record=record,
             notes=notes,
         )
@@ -81,6 +84,7 @@ class ScoreResult:
         record = self.record
         return {
             "images": self.images,
+            "images_this_call": self.images_this_call,
             "not_evaluable": self.not_evaluable,
             "rejected": self.rejected,
             "slides": self.slides,
@@ -102,17 +106,25 @@ class ScoreResult:
 
     def in_words(self) -> str:
         """The figures for a person."""
-        slides = f" of {self.slides} slide{'s' * (self.slides != 1)}" if self.slides else ""
+        slides = f" of {_counted(self.slides, 'slide')}" if self.slides else ""
+        unfit = f"{self.not_evaluable} not evaluable"
+        aside = (
+            f"({self.images_this_call} in this call), {unfit}" if self.images_this_call != self.images else f"({unfit})"
+        )
+        rate = f", {self.images_per_second:.1f} images per second" if self.images_this_call else ""
         calls = ", ".join(f"{number} {call}" for call, number in self.calls.items()) or "none"
         lines = [
-            f"{self.out}: {self.images} images{slides} scored ({self.not_evaluable} not evaluable), {self.rejected} "
-            f"damaged, {self.number_of_cases} cases ({calls}); {self.seconds:.1f} s, "
-            f"{self.images_per_second:.1f} images per second.",
+            f"{self.out}: {_counted(self.images, 'image')}{slides} scored {aside}, {self.rejected} rejected, "
+            f"{_counted(self.number_of_cases, 'case')} ({calls}); {self.seconds:.1f} s{rate}.",
             *options_in_words(self.record),
         ]
         if self.rejected:
-            lines.append(f"{self.out / 'rejected.csv'} says what is wrong with each damaged image.")
+            lines.append(f"{self.out / 'rejected.csv'} says what is wrong with each rejected image.")
         return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def options_in_words(record: Mapping[str, Any]) -> list[str]:

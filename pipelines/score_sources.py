@@ -24,6 +24,10 @@ BLOCK = 65536
 Wanted = Callable[[Path], bool]
 
 
+class Stray(InvalidInput):
+    """An input that what the user wrote does not fit: a row in `rejected`, unless there is no other kind of input."""
+
+
 class Found(NamedTuple):
     """A file that was found."""
 
@@ -32,6 +36,24 @@ class Found(NamedTuple):
     path: Path
     case: str
     """By the source: a column of the table, else the folder."""
+    refused: InvalidInput | None = None
+    """Why it must not be read. `path` is then the table that names it."""
+
+
+class LeftOut(NamedTuple):
+    """Links of folders that were not followed."""
+
+    number: int
+    example: str
+    """The first of them by name, printable."""
+
+    def in_words(self) -> str:
+        """What was left out, why, and what to do about it."""
+        said = "1 link was left out:" if self.number == 1 else f"{self.number} links were left out, for example"
+        return (
+            f"{said} {self.example}. Links to folders are not followed, nor links to files outside of the folder that "
+            "is scored. Give what they lead to as an input of its own."
+        )
 
 
 def found_in(
@@ -69,6 +91,55 @@ def found_in(
         yield from _of_glob(source, wanted, skipped)
     else:
         raise InvalidInput(f"{source} does not exist.", "Give image files, folders, quoted globs or a table.")
+
+
+def links_left_out(sources: Iterable[Path], wanted: Wanted, *, leave_out: Path | None = None) -> LeftOut:
+    """Count the links in folders that `found_in` leaves out.
+
+    The folders are looked through for this alone, by the names and kinds of their entries: that takes a small part of
+    the time that listing takes.
+
+    Args:
+        sources: what is scored; only folders count.
+        wanted: as in `found_in`; a link to a file counts if this takes it.
+        leave_out: as in `found_in`.
+    """
+    skipped = leave_out.resolve() if leave_out else None
+    number, example = 0, ""
+    for source in sources:
+        if source == STANDARD_INPUT or not source.is_dir():
+            continue
+        for path in _links(source, wanted, skipped, source.resolve()):
+            number, name = number + 1, printable(str(path))
+            example = min(example or name, name)
+    return LeftOut(number, example)
+
+
+def printable(text: str) -> str:
+    r"""A name as a line of a table can hold it: unchanged where it can, else with backslashes as a shell writes them.
+
+    A byte that is not UTF-8 is `\xe9`, a line break `\n`. No two names that need it become the same.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() and char != "\\" else _escaped(char) for char in text)
+
+
+def as_shell_word(text: str) -> str:
+    """A path as a shell takes it: unchanged where a table can hold it, else `$'...'` with backslashes.
+
+    No file has this path, so nothing opens one by it.
+    """
+    return text if text.isprintable() else "$'" + printable(text).replace("'", "\\'") + "'"
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return char.encode("unicode_escape").decode()
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def lines_of(stream: IO[bytes], *, null: bool = False) -> Iterator[str]:
@@ -118,6 +189,26 @@ def _walk(folder: Path, wanted: Wanted, skipped: Path | None, root: Path | None 
             yield from _walk(path, wanted, skipped, root)
 
 
+def _links(folder: Path, wanted: Wanted, skipped: Path | None, root: Path) -> Iterator[Path]:
+    """Links of a folder and those below it that `_walk` leaves out."""
+    below = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                path = folder / entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(path)
+                elif entry.is_symlink() and (entry.is_dir() or (wanted(path) and not _stays(entry, path, root))):
+                    yield path
+    except OSError:
+        return  # said when the folder is searched for images
+    for path in below:
+        if skipped is None or path.resolve() != skipped:
+            yield from _links(path, wanted, skipped, root)
+
+
 def _is_file(entry: os.DirEntry[str], path: Path) -> bool:
     """Whether an entry is a file, or should be one: a link to nothing is an input that cannot be read."""
     return entry.is_file() or (entry.is_symlink() and not path.exists())
@@ -147,10 +238,18 @@ def _of_glob(pattern: Path, wanted: Wanted, skipped: Path | None) -> Iterator[Fo
 
 
 def _of_table(source: Path, images: Path | None) -> Iterator[Found]:
-    table = load_table(source)
+    may_be_none = source.suffix.lower() == ".txt"  # of what such a file holds its name says nothing
+    try:
+        table = load_table(source)
+    except InvalidInput as error:
+        raise (_neither(source) if may_be_none else error) from error
     frame = table.frame
     if "image" not in frame:
-        raise InvalidInput(f"{source.name} has no column 'image'.", "Give a manifest.")
+        raise (
+            _neither(source)
+            if may_be_none
+            else InvalidInput(f"{source.name} has no column 'image'.", "Give a manifest.")
+        )
     root = images_folder(source, images)
     column = next((c for c in ("case_id", *GROUP_COLUMNS) if c in frame), None)
     cases = frame[column] if column else [None] * len(frame)
@@ -161,7 +260,20 @@ def _of_table(source: Path, images: Path | None) -> Iterator[Found]:
                 raise InvalidInput(f"{source.name}, row {row}: the cell '{name}' is empty.", "Fill it.")
             if doubt:
                 raise InvalidInput(f"{source.name}, row {row}: the cell '{name}' is unclear: {doubt}.", "Make it text.")
-        yield Found(image, inside(root, image), case if column else PurePath(image).parent.as_posix())
+        case = case if column else PurePath(image).parent.as_posix()
+        try:
+            found = Found(image, inside(root, image), case)
+        except InvalidInput as error:
+            found = Found(image, source, case, Stray(f"{source.name}, row {row}: {error.problem}", error.mend))
+        yield found
+
+
+def _neither(source: Path) -> InvalidInput:
+    return InvalidInput(
+        f"{source} is neither an image nor a table with a column 'image'.",
+        "Give images, folders, quoted globs, whole slides or tables. A list of paths is given on standard input: "
+        f"msht score BUNDLE - --out DIR < {source}",
+    )
 
 
 def _of_list(listed: Iterable[str], wanted: Wanted, skipped: Path | None) -> Iterator[Found]:
@@ -177,7 +289,10 @@ def _of_list(listed: Iterable[str], wanted: Wanted, skipped: Path | None) -> Ite
 
 def _written_case(path: Path) -> str:
     folder = path.parent.as_posix()
-    return path.resolve().parent.name if folder == "." else folder
+    if folder != ".":
+        return folder
+    # No file has a name with a NUL in it; it is an input nevertheless, which is rejected.
+    return Path.cwd().name if "\0" in path.name else path.resolve().parent.name
 
 
 def _folder_case(path: Path, source: Path) -> str:

@@ -19,6 +19,7 @@ from pipelines.inputs import ScoreInput
 from pipelines.score_answers import Answers
 from pipelines.score_fields import Row, rejected_row, stamp_of
 from pipelines.score_folder import DATABASE, LOCK, RECORD, check_folder, check_settings, clear_halves, locked
+from pipelines.score_sources import Stray
 
 if TYPE_CHECKING:
     from msht.images.slides import Tile
@@ -32,6 +33,7 @@ CREATE TABLE IF NOT EXISTS slides (name TEXT PRIMARY KEY, path TEXT NOT NULL) WI
 CREATE TABLE IF NOT EXISTS inputs (
     name TEXT PRIMARY KEY, path TEXT NOT NULL, case_name TEXT NOT NULL, stamp TEXT NOT NULL, tile TEXT
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refusals (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS inputs_by_case ON inputs (case_name, name);
 CREATE TABLE IF NOT EXISTS answers (
     name TEXT PRIMARY KEY, stamp TEXT NOT NULL, status TEXT NOT NULL, sha256 TEXT, evaluable INTEGER, logit REAL,
@@ -51,6 +53,7 @@ _REFUSED = """
 SELECT i.name, i.path, i.case_name, i.stamp, i.tile, NULL, NULL
 FROM inputs AS i JOIN answers AS a ON a.name = i.name
 WHERE i.name > ? AND a.status = 'rejected' AND NOT EXISTS (SELECT 1 FROM slides AS s WHERE s.name = i.name)
+AND NOT EXISTS (SELECT 1 FROM refusals AS r WHERE r.name = i.name)
 ORDER BY i.name LIMIT ?
 """
 
@@ -71,6 +74,9 @@ class Store:
 
     def __init__(self, out: Path, record: dict[str, Any], same: dict[str, str]) -> None:
         self.out, self.path = out, out / DATABASE
+        self._stray: Stray | None = None
+        self._any_fits = False
+        self._slides_refused: set[str] = set()
         self.was_there = out.exists()
         check_folder(out)
         self._lock = locked(out, self.was_there)
@@ -154,11 +160,18 @@ class Store:
 
     @contextmanager
     def listing(self) -> Iterator[None]:
-        """List the inputs anew, whole or not at all: `add` and `refuse` are called within."""
+        """List the inputs anew, whole or not at all: `add` and `refuse` are called within.
+
+        Raises:
+            Stray: if there is no other kind of input; the list is then as it was.
+        """
+        self._stray, self._any_fits, self._slides_refused = None, False, set()
         with self._writing():
-            self._connection.execute("DELETE FROM inputs")
-            self._connection.execute("DELETE FROM slides")
+            for table in ("inputs", "slides", "refusals"):
+                self._connection.execute(f"DELETE FROM {table}")
             yield
+            if self._stray is not None and not self._any_fits:
+                raise self._stray
 
     def taken(self, name: str) -> Path | None:
         """The file of the input that has a name; None where the name is free."""
@@ -168,21 +181,38 @@ class Store:
         return None if found is None else Path(found[0])
 
     def add(self, item: ScoreInput) -> None:
-        """List an input, within `listing`."""
+        """List an input, within `listing`; one that is refused with its row."""
+        if item.tile is not None and item.name.rpartition("#")[0] in self._slides_refused:
+            return
         tile = None if item.tile is None else json.dumps(_tile_values(item.tile))
+        stamp = stamp_of(item.path)
         self._connection.execute(
             "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?)",
-            (item.name, str(item.path), item.case, stamp_of(item.path), tile),
+            (item.name, str(item.path), item.case, stamp, tile),
         )
+        if item.refused is None:
+            self._any_fits = True
+            self._connection.execute("DELETE FROM refusals WHERE name = ?", (item.name,))
+            return
+        if isinstance(item.refused, Stray):
+            self._stray = self._stray or item.refused
+        self._connection.execute("INSERT OR REPLACE INTO refusals VALUES (?)", (item.name,))
+        self._keep(rejected_row(item, stamp, str(item.refused)))
 
     def add_slide(self, item: ScoreInput) -> None:
         """Take the name of a slide, whose tiles are the inputs."""
         self._connection.execute("INSERT OR REPLACE INTO slides VALUES (?, ?)", (item.name, str(item.path)))
+        if item.refused is not None:
+            self._slides_refused.add(item.name)
+            self.add(item)
+        else:
+            self._any_fits = True
 
     def refuse(self, item: ScoreInput, reason: str) -> None:
         """List an input that is rejected before it is scored, within `listing`."""
         self.add(item)
-        self._keep(rejected_row(item, stamp_of(item.path), reason))
+        if item.refused is None:
+            self._keep(rejected_row(item, stamp_of(item.path), reason))
 
     def waiting(self) -> Iterator[ScoreInput]:
         """Inputs without an answer, and those that changed since, in the order of their names.
@@ -207,7 +237,8 @@ class Store:
             self._connection.execute(
                 "SELECT count(*) FROM inputs AS i LEFT JOIN answers AS a ON a.name = i.name "
                 "WHERE (a.name IS NULL OR a.stamp <> i.stamp OR a.status = 'rejected') "
-                "AND NOT EXISTS (SELECT 1 FROM slides AS s WHERE s.name = i.name)"
+                "AND NOT EXISTS (SELECT 1 FROM slides AS s WHERE s.name = i.name) "
+                "AND NOT EXISTS (SELECT 1 FROM refusals AS r WHERE r.name = i.name)"
             ).fetchone()[0]
         )
 
@@ -235,9 +266,10 @@ class Store:
                 self._keep(row)
 
     def stamps(self) -> Iterator[tuple[str, str]]:
-        """Name and stamp of every input that has a row."""
+        """Name and stamp of every input that has a row, but for what was refused: the next call may allow it."""
         yield from self._connection.execute(
-            "SELECT i.name, a.stamp FROM inputs AS i JOIN answers AS a ON a.name = i.name"
+            "SELECT i.name, a.stamp FROM inputs AS i JOIN answers AS a ON a.name = i.name "
+            "WHERE NOT EXISTS (SELECT 1 FROM refusals AS r WHERE r.name = i.name)"
         )
 
     def _keep(self, row: Row) -> None:

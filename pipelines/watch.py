@@ -19,9 +19,9 @@ from msht.images.slide_files import is_slide_path
 from pipelines.inputs import ScoreInput, name_inputs
 from pipelines.progress import Interrupted, Progress, Silent, Steps, stage
 from pipelines.score import SAME, record_of
-from pipelines.score_fields import GONE, FieldScorer, Row, ScoreSettings, stamp_of
+from pipelines.score_fields import GONE, FieldScorer, Row, ScoreSettings, rejected_row, stamp_of
 from pipelines.score_result import ScoreResult
-from pipelines.score_sources import Found, found_in
+from pipelines.score_sources import Found, found_in, links_left_out, printable
 from pipelines.score_store import Store
 from pipelines.watch_refresh import Refresher
 
@@ -122,7 +122,8 @@ def watch_folder(
     settings.check()
     bundle = read_bundle(bundle_path)
     list(name_inputs([], lambda _: None, case_from))  # an expression that is none is refused at once
-    record = record_of(bundle, settings, case_from=case_from, executor="local")
+    links = links_left_out([folder], is_image_path, leave_out=out)
+    record = record_of(bundle, settings, case_from=case_from, executor="local", links=links)
     with Store(out, record, SAME) as store:
         try:
             scorer = FieldScorer(bundle, settings)
@@ -130,6 +131,8 @@ def watch_folder(
             store.discard()
             raise
         refresher = Refresher(bundle, out, record, settings, reports=report, progress=progress)
+        if links.number:
+            progress.say(links.in_words())
         with stage(progress, "Watching", None) as steps:
             watch = _Watch(folder, store, scorer, refresher, case_from, patience, tell, progress, steps)
             try:
@@ -163,6 +166,7 @@ class _Watch:
     seconds: float = 0.0
     """Spent on scoring."""
     scored: int = 0
+    """Images that could be read."""
 
     def __post_init__(self) -> None:
         self._answered = dict(self.store.stamps())
@@ -190,15 +194,16 @@ class _Watch:
         self._looks += 1
         turns = 1 + len(self._answered) // LOOKED_AT_AGAIN
         for number, found in enumerate(self._found()):
-            if found.name in self._answered and (number + self._looks) % turns:
+            name = printable(found.name)
+            if name in self._answered and (number + self._looks) % turns:
                 continue
             stamp = stamp_of(found.path)
-            if stamp == GONE or self._answered.get(found.name) == stamp:
+            if stamp == GONE or self._answered.get(name) == stamp:
                 continue
-            there.add(found.name)
-            file = self._files.get(found.name)
+            there.add(name)
+            file = self._files.get(name)
             if file is None or file.stamp != stamp:
-                self._files[found.name] = _File(stamp, now)
+                self._files[name] = _File(stamp, now)
             elif now >= file.next_trial and (item := self._item(found, stamp)) is not None:
                 ready.append(item)
         for name in self._files.keys() - there:
@@ -217,15 +222,15 @@ class _Watch:
         return found
 
     def _item(self, found: Found, stamp: str) -> ScoreInput | None:
-        """The photograph as an input; None, said once, where it cannot be one."""
-        try:
-            if not is_slide_path(found.path):
-                return next(name_inputs([found], lambda _: None, self.case_from))
-            words = f"{found.path.name} is a slide and is left out. Score it with `msht score`."
-        except InvalidInput as error:
-            words = str(error)
-        self.progress.say(words)
-        self._answered[found.name] = stamp
+        """The photograph as an input; None where it is a slide, said once, or refused, which is its answer."""
+        item = next(name_inputs([found], lambda _: None, self.case_from))
+        if is_slide_path(item.path):
+            self.progress.say(f"{printable(found.path.name)} is a slide and is left out. Score it with `msht score`.")
+            self._answered[item.name] = stamp
+            return None
+        if item.refused is None:
+            return item
+        self._keep([(item, rejected_row(item, stamp, str(item.refused)))])
         return None
 
     def _answer(self, items: Sequence[ScoreInput]) -> None:
@@ -234,14 +239,17 @@ class _Watch:
         now = time.monotonic()
         self.seconds += now - begun
         answered = [(item, row) for item, row in zip(items, rows, strict=True) if self._is_final(row, now)]
-        if not answered:
-            return
+        if answered:
+            self._keep(answered)
+
+    def _keep(self, answered: Sequence[tuple[ScoreInput, Row]]) -> None:
+        """Keep rows that are final, and tell them."""
         self.store.keep_new(answered)
         self._stale = True
         for item, row in answered:
             file = self._files.pop(item.name)
             self._answered[item.name] = row["stamp"]
-            self.scored += 1
+            self.scored += row["status"] == "scored"
             self.steps.advance()
             self.refresher.touched(item.case)
             self.tell(Answer(row, time.monotonic() - file.changed))

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from pipelines.inputs import file_name_for, find_inputs
 from pipelines.progress import Interrupted
 from pipelines.score import score_images
 from pipelines.score_fields import ScoreSettings
+from pipelines.score_sources import STANDARD_INPUT
 
 
 def test_every_image_has_a_row_and_every_case_too(world: Any) -> None:
@@ -165,12 +168,167 @@ def test_an_image_without_a_case_is_refused_not_pooled(tmp_path: Path) -> None:
         find_inputs([tmp_path / "a.png"], case_from="(x)?")
 
 
-def test_a_name_that_no_table_can_hold_is_refused_before_any_work(world: Any, tmp_path: Path) -> None:
+ODD_NAMES = {
+    os.fsdecode(b"caf\xe9.jpg"): r"caf\xe9.jpg",
+    "two\nlines.jpg": r"two\nlines.jpg",
+    "no\u00a0break.jpg": r"no\u00a0break.jpg",
+}
+"""Names that no table can hold, and how they are shown."""
+
+
+@pytest.fixture
+def odd(world: Any, tmp_path: Path) -> Path:
+    """A folder with a plain photograph and one for each of the odd names."""
+    place = tmp_path / "in" / "P1"
+    place.mkdir(parents=True)
+    good = next((world.cohort / "images").rglob("*.jpg"))
+    for name in ("plain.jpg", *ODD_NAMES):
+        shutil.copy(good, place / name)
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("given", ["folder", "files", "list"])
+def test_a_name_that_no_table_can_hold_is_a_rejected_row(world: Any, odd: Path, tmp_path: Path, given: str) -> None:
+    files = [odd / "P1" / name for name in ("plain.jpg", *ODD_NAMES)]
+    sources = {"folder": [odd], "files": files, "list": [STANDARD_INPUT]}[given]
+    for _ in range(2):  # the second call must not take it for what may be read by now
+        result = score_images(world.bundle, sources, tmp_path / "out", listed=map(str, files))
+        assert (result.images, result.rejected) == (1, 3)
+    rejected = pd.read_csv(tmp_path / "out" / "rejected.csv")
+    start = {"folder": "P1/", "files": "", "list": f"{odd}/P1/"}[given]
+    assert set(rejected["image"]) == {start + shown for shown in ODD_NAMES.values()}
+    assert set(rejected["path"]) == {f"$'{odd}/P1/{shown}'" for shown in ODD_NAMES.values()}
+    assert rejected["reason"].str.endswith("Rename the file or folder.").all()
+    assert list(result.cases["rejected_images"]) == [3]
+    (tmp_path / "out" / "rejected.csv").read_bytes().decode("utf-8")
+
+
+def test_the_path_of_an_odd_name_is_a_word_that_a_shell_takes(odd: Path, world: Any, tmp_path: Path) -> None:
+    shutil.copy(odd / "P1" / "plain.jpg", odd / "P1" / "it's a\\b\n.jpg")
+    score_images(world.bundle, [odd], tmp_path / "out")
+    words = " ".join(pd.read_csv(tmp_path / "out" / "rejected.csv")["path"])
+    shell = ["bash", "-c", f"LC_ALL=C.UTF-8; rm -- {words}"]
+    assert subprocess.run(shell, check=False).returncode == 0
+    assert [path.name for path in (odd / "P1").iterdir()] == ["plain.jpg"]
+
+
+def test_a_file_that_was_renamed_is_scored_and_its_rejected_row_goes(world: Any, odd: Path, tmp_path: Path) -> None:
+    score_images(world.bundle, [odd], tmp_path / "out")
+    for number, name in enumerate(ODD_NAMES):
+        (odd / "P1" / name).rename(odd / "P1" / f"{number}.jpg")
+    result = score_images(world.bundle, [odd], tmp_path / "out")
+    assert (result.images, result.images_this_call, result.rejected) == (4, 3, 0)
+
+
+def test_a_folder_of_an_odd_name_is_a_case_of_rejected_rows(world: Any, odd: Path, tmp_path: Path) -> None:
+    (odd / "P1").rename(odd / os.fsdecode(b"\xff"))
+    result = score_images(world.bundle, [odd], tmp_path / "out")
+    assert (result.images, result.rejected, list(result.cases["case"])) == (0, 4, [r"\xff"])
+
+
+def test_a_name_that_the_case_expression_does_not_fit_is_a_rejected_row(world: Any, tmp_path: Path) -> None:
+    place = tmp_path / "in" / "day"
+    place.mkdir(parents=True)
+    good = next((world.cohort / "images").rglob("*.jpg"))
+    for name in ("P1_a.jpg", "stray.jpg"):
+        shutil.copy(good, place / name)
+    source, out = [tmp_path / "in"], tmp_path / "out"
+    result = score_images(world.bundle, source, out, case_from=r"(P\d+)_")
+    assert (result.images, result.rejected) == (1, 1)
+    rejected = pd.read_csv(out / "rejected.csv")
+    assert list(rejected["image"]) == ["day/stray.jpg"]
+    assert rejected["reason"].str.contains("does not fit").all()
+    before = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
+    with pytest.raises(InvalidInput, match=r"'\(zzz\)' does not fit"):
+        score_images(world.bundle, source, out, case_from="(zzz)")
+    assert {path.name: path.read_bytes() for path in out.glob("*.parquet")} == before
+    again = score_images(world.bundle, source, out, case_from=r"(P\d+)_")
+    assert (again.images, again.images_this_call) == (1, 0), "what was refused as a whole took no row away"
+    mended = score_images(world.bundle, source, out, case_from=r"/(P\d+|stray)")
+    assert (mended.images, mended.rejected) == (2, 0)
+    with pytest.raises(InvalidInput, match="does not fit"):
+        score_images(world.bundle, source, tmp_path / "new", case_from="(zzz)")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_row_that_leads_out_of_its_folder_is_rejected_and_never_read(world: Any, tmp_path: Path) -> None:
+    good = next((world.cohort / "images").rglob("*.jpg"))
     (tmp_path / "in").mkdir()
-    Image.new("RGB", (9, 9)).save(tmp_path / "in" / "two\nlines.png")
-    with pytest.raises(InvalidInput, match="Rename"):
-        score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    for path in ("in/a.jpg", "secret.jpg", "secret.svs"):
+        shutil.copy(good, tmp_path / path)
+    table = tmp_path / "in" / "t.csv"
+    table.write_text("image,case_id\na.jpg,P1\n../secret.jpg,P1\n../secret.svs,P1\n")
+    result = score_images(world.bundle, [table], tmp_path / "out")
+    assert (result.images, result.rejected, result.slides) == (1, 2, 0)
+    rejected = pd.read_csv(tmp_path / "out" / "rejected.csv")
+    assert list(rejected["image"]) == ["../secret.jpg", "../secret.svs"]
+    assert set(rejected["path"]) == {str(table)}
+    assert rejected["reason"][0].startswith("t.csv, row 3: The path '../secret.jpg' leaves the folder")
+    table.write_text("image,case_id\n../secret.jpg,P1\n")
+    with pytest.raises(InvalidInput, match=r"t\.csv, row 2: .* leaves the folder"):
+        score_images(world.bundle, [table], tmp_path / "new")
+
+
+def test_links_that_are_left_out_are_counted_and_said(world: Any, tmp_path: Path) -> None:
+    good = next((world.cohort / "images").rglob("*.jpg"))
+    for place in ("outside/a.jpg", "in/P1/b.jpg"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        shutil.copy(good, tmp_path / place)
+    folder = tmp_path / "in"
+    (folder / "P1" / "inside.jpg").symlink_to(folder / "P1" / "b.jpg")
+    assert score_images(world.bundle, [folder], tmp_path / "none").notes == ()
+    (folder / "P1" / "file.jpg").symlink_to(tmp_path / "outside" / "a.jpg")
+    (folder / "P1" / "notes.txt").symlink_to(tmp_path / "outside" / "a.jpg")
+    (folder / "P2").symlink_to(tmp_path / "outside")
+    (folder / "P3").symlink_to(folder / "P1")
+    result = score_images(world.bundle, [folder], tmp_path / "out")
+    assert result.images == 2
+    assert len(result.notes) == 1
+    assert result.notes[0].startswith(f"3 links were left out, for example {folder}/P1/file.jpg. Links to folders")
+    assert result.summary()["notes"] == list(result.notes)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["links_left_out"] == {"number": 3, "example": f"{folder}/P1/file.jpg"}
+
+
+def test_the_summary_counts_and_times_what_this_call_did(world: Any, tmp_path: Path) -> None:
+    place = tmp_path / "in" / "P1"
+    place.mkdir(parents=True)
+    good = sorted((world.cohort / "images").rglob("*.jpg"))
+    for number in range(3):
+        shutil.copy(good[number], place / f"{number}.jpg")
+    (place / "bad.jpg").write_bytes(b"")
+    first = score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
+    assert ": 3 images scored (0 not evaluable), 1 rejected, 1 case (" in first.in_words()
+    again = score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
+    assert (again.images, again.images_this_call, again.images_per_second) == (3, 0, 0)
+    assert ": 3 images scored (0 in this call), 0 not evaluable, 1 rejected" in again.in_words()
+    assert "per second" not in again.in_words()
+    shutil.copy(good[3], place / "bad.jpg")
+    third = score_images(world.bundle, [tmp_path / "in"], tmp_path / "out")
+    assert ": 4 images scored (1 in this call), " in third.in_words()
+    assert third.summary()["images_this_call"] == 1
+    assert third.images_per_second == pytest.approx(1 / third.seconds)
+
+
+def test_seconds_hold_the_networks_and_the_tables(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pipelines.score as module
+
+    events: list[str] = []
+
+    def noted(name: str) -> None:
+        whole = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, **k: (events.append(name), whole(*a, **k))[1])
+
+    for name in ("read_bundle", "FieldScorer", "write_tables"):
+        noted(name)
+    clock = SimpleNamespace(monotonic=lambda: (events.append("clock"), float(len(events)))[1])
+    monkeypatch.setattr(module, "time", clock)
+    source = next((world.cohort / "images").rglob("*.jpg"))
+    result = score_images(world.bundle, [source], tmp_path / "out")
+    assert events == ["clock", "read_bundle", "FieldScorer", "write_tables", "clock"]
+    assert result.seconds == 4
+    assert result.images_per_second == 0.25
+    assert ": 1 image scored (0 not evaluable)" in result.in_words()
 
 
 def test_an_unknown_device_writes_nothing(world: Any, tmp_path: Path) -> None:

@@ -70,6 +70,21 @@ def test_a_tile_is_scored_as_the_photograph_of_that_field(bundle: Bundle, slide:
     assert (by_tile["tile_edge"] == 288).all()
 
 
+def test_a_slide_that_the_case_expression_does_not_fit_is_one_rejected_row(
+    world: Any, slide: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("P1_smear.tif", "stray.tif", "two\nlines.tif"):
+        shutil.copy(slide, tmp_path / "in" / name)
+    settings, out = ScoreSettings(slides=SLIDES), tmp_path / "out"
+    for expression, rejected in ((r"(P\d)_", 2), (r"(P\d|stray)", 1)):
+        result = score_images(world.bundle, [tmp_path / "in"], out, settings=settings, case_from=expression)
+        assert result.rejected == rejected
+        slides = pd.read_parquet(out / "images.parquet")["slide"]
+        assert set(slides) == {"P1_smear.tif", "stray.tif"} - set(pd.read_csv(out / "rejected.csv")["image"])
+    assert pd.read_csv(out / "rejected.csv")["image"].tolist() == [r"two\nlines.tif"]
+
+
 def test_tiles_have_names_of_their_own_in_reading_order(bundle: Bundle, slide: Path) -> None:
     tiles = expand_slide(slide, "folder/smear.tif", "case", bundle, SLIDES)
     names = [item.name for item in tiles]

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from msht.errors import InvalidInput
 from msht.images.reading import is_image_path
 from pipelines.inputs import find_inputs, name_inputs
-from pipelines.score_sources import STANDARD_INPUT, Found, found_in, lines_of
+from pipelines.score_sources import STANDARD_INPUT, Found, found_in, lines_of, printable
 
 
 @pytest.fixture
@@ -87,8 +89,35 @@ def test_a_table_of_any_kind_names_images_and_cases(folder: Path, ending: str) -
 
 def test_a_table_does_not_lead_out_of_its_folder(folder: Path) -> None:
     (folder / "P1" / "list.csv").write_text("image\n../P2/f.png\n")
-    with pytest.raises(InvalidInput, match="leaves the folder"):
-        names(folder / "P1" / "list.csv")
+    with pytest.raises(InvalidInput, match=r"list\.csv, row 2: .* leaves the folder"):
+        find_inputs([folder / "P1" / "list.csv"])
+    found = next(found_in(folder / "P1" / "list.csv", is_image_path))
+    assert found.path == folder / "P1" / "list.csv", "what must not be read has no path"
+
+
+def test_a_text_file_that_is_no_table_is_told_so(folder: Path) -> None:
+    text = folder / "readme.txt"
+    for words in ("One line.\n", "Two lines\nof prose, with a comma.\n", "P1/f.png\nP2/f.png\n", ""):
+        text.write_text(words)
+        with pytest.raises(InvalidInput, match=r"neither an image nor a table.*\n?.*standard input") as raised:
+            names(text)
+        assert "manifest" not in str(raised.value)
+    text.write_text("image\tcase_id\nP1/f.png\t007\n")
+    assert names(text) == ["P1/f.png"]
+
+
+@given(st.lists(st.text(), min_size=2, max_size=2, unique=True))
+def test_odd_names_are_shown_printable_and_stay_apart(texts: list[str]) -> None:
+    shown = [printable(text) for text in texts]
+    assert all(text.isprintable() for text in shown)
+    assert shown == texts or shown[0] != shown[1] or any(text.isprintable() for text in texts)
+    assert all(text.encode("utf-8") for text in shown if text)
+
+
+def test_a_listed_name_with_a_nul_is_an_input_that_is_refused() -> None:
+    item = next(name_inputs(found_in(STANDARD_INPUT, is_image_path, listed=["a\0.png"]), lambda _: None, None))
+    assert item.name == r"a\x00.png"
+    assert item.refused is not None
 
 
 def test_the_folder_that_is_written_is_not_searched(folder: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -139,7 +140,7 @@ def test_ctrl_c_ends_a_watch_with_its_tables(world: Any, folder: Path, photograp
 
     result = watch_folder(world.bundle, folder, tmp_path / "out", tell=press)
     assert result.images == 1
-    assert "1 images scored" in result.in_words()
+    assert "1 image scored" in result.in_words()
     assert list(pd.read_csv(tmp_path / "out" / "images.csv")["image"]) == ["case/0.jpg"]
 
 
@@ -159,6 +160,31 @@ def test_the_pdf_of_a_case_is_made_and_made_again(
     text = "".join(page.extract_text() for page in PdfReader(pdf).pages)
     assert "0.jpg" in text
     assert "1.jpg" in text
+
+
+def test_a_photograph_that_no_table_can_name_is_a_rejected_row(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    names = ("P1_a.jpg", "new\nline.jpg", os.fsdecode(b"caf\xe9.jpg"), "stray.jpg")
+    for name in names:
+        shutil.copy(photographs[0], folder / "case" / name)
+    (folder / "link").symlink_to(tmp_path)
+    for images, answers in ((1, 4), (2, 3)):
+        with watching(world, folder, tmp_path / "out", case_from=r"(P\d)_") as watched:
+            assert watched.wait(lambda number=answers: len(watched.answers) >= number)  # type: ignore[misc]
+            time.sleep(0.8)
+        said = {answer.scored["image"]: answer.scored["status"] for answer in watched.answers}
+        assert len(watched.answers) == answers, "each is said once"
+        odd = dict.fromkeys((r"case/new\nline.jpg", r"case/caf\xe9.jpg"), "rejected")
+        if images == 1:
+            assert said == {"case/P1_a.jpg": "scored", "case/stray.jpg": "rejected", **odd}
+            (folder / "case" / "stray.jpg").rename(folder / "case" / "P2_b.jpg")
+        else:
+            assert said == {"case/P2_b.jpg": "scored", **odd}
+        assert (watched.result.images, watched.result.rejected, watched.result.images_this_call) == (images, 3, 1)
+        assert "1 link was left out" in watched.result.notes[0]
+    rejected = pd.read_csv(tmp_path / "out" / "rejected.csv")
+    assert set(rejected["image"]) == {*odd, "case/stray.jpg"}
 
 
 def test_a_folder_that_is_not_there_is_refused(world: Any, tmp_path: Path) -> None:
