@@ -53,7 +53,7 @@ def case(
     """Write the report of one case, or with --all of every case: two pages, and more only to list many fields."""
     from cli.show import progress, say
     from msht.errors import InvalidInput
-    from pipelines.report_case_entered import read_entered
+    from pipelines.report_case_entered import facts_of, read_entered
 
     if every == (case is not None):
         raise InvalidInput("Neither a case nor all are named." if not every else "--case and --all are both given.",
@@ -69,7 +69,7 @@ def case(
     facts = []
     for text in entered or ():
         name, equals, value = text.partition("=")
-        if not equals or not name:
+        if not equals or not name.strip():
             raise InvalidInput(f"--entered {text} is not of the form NAME=VALUE.", "E.g. --entered Pass=2.")
         facts.append((name, value))
     if microns_per_pixel is not None and not 0.01 <= microns_per_pixel <= 10:
@@ -80,12 +80,13 @@ def case(
     if case is not None:
         from pipelines.report_case import report_case
 
+        of_case = facts_of(case, by_case, entered_table) if entered_table else ()
         path = report_case(
             bundle,
             scores,
             case,
             out,
-            entered=[*facts, *by_case.get(case, ())],
+            entered=[*facts, *of_case],
             microns_per_pixel=microns_per_pixel,
             device=device,
             language=language.value,
@@ -118,6 +119,10 @@ def case(
         )
     for failed, reason in result.failed.items():
         say(_plain(f"{failed}: no report. {reason}"))
+    for path in result.outdated:
+        say(_plain(f"The earlier report {path.name} holds no longer: moved to {path}."))
+    if result.unknown and entered_table:
+        say(_plain(f"{entered_table.name} names cases that were not scored: {', '.join(result.unknown)}."))
     say(f"{result.index}: {result.written} reports written, {result.kept} kept, {len(result.failed)} failed.")
     if result.failed:
         raise Exit(1)

@@ -40,6 +40,9 @@ from reports.words import Language
 SURE = "The conformal set holds this call alone, and most fields look like the development cohort."
 """Why a case is not referred."""
 
+SURE_OF_SET = "The conformal set holds this call alone."
+"""The same where some fields look unlike the cohort; the page says of how many."""
+
 MOST_LISTED = 1000
 """Photographs that a report lists; of more it shows the weightiest, and how all are spread."""
 
@@ -63,7 +66,7 @@ def report_case(
         scores: folder of `msht score`.
         case: id, as in `cases.csv`.
         out: the PDF.
-        entered: name and value of what the user types about the case; printed as entered.
+        entered: name and value of what the user types about the case; printed as entered, empty values left out.
         microns_per_pixel: of the photographs, for the scale bar.
         created: time of the report; None: now. The same time and data give the same bytes.
         device: for maps that must be made.
@@ -100,6 +103,7 @@ def prepare_case_report(
 
     Arguments and errors are those of `report_case`; `networks` is an ensemble loaded before, for many cases.
     """
+    entered = [(name, value) for name, value in entered if value.strip()]
     if len(entered) > MOST_ENTERED:
         raise InvalidInput(
             f"{len(entered)} facts are entered about the case '{case}'; a report has room for {MOST_ENTERED}.",
@@ -174,7 +178,7 @@ def build_case_report(
         ),
         conformal=None if not_evaluable else _conformal(decision, str(row["conformal_set"])),
         refer=bool(row["refer"]),
-        refer_because=reasons or (SURE,),
+        refer_because=reasons or ((SURE_OF_SET,) if novel else (SURE,)),
         out_of_distribution=bool(evaluable and novel / evaluable > 0.5),
         field_threshold=decision.field_point.threshold,
         case_rule=decision.case_rule_in_words,
@@ -182,6 +186,7 @@ def build_case_report(
         deciding=deciding[:SHOWN],
         tiles=deciding if of_slides else (),
         slides=slide_parts(scoring.folder, fields, language) if of_slides else (),
+        of_slides=of_slides,
         listed_in="images.csv" if of_slides or len(fields) > MOST_LISTED else None,
         rejected_pictures=_pictures(scoring.folder, case, fields, language) if not_evaluable else (),
         heat_map=heat_map_part(maps, description.explanation, description.preprocessing.size),

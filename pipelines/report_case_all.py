@@ -33,6 +33,9 @@ INDEX = "index.pdf"
 JOURNAL = "reports.jsonl"
 """A line for each report that was written: what makes a stopped run go on."""
 
+OUTDATED = "outdated"
+"""Folder for reports of earlier calls that hold no longer: no one shall take an old answer for the present one."""
+
 FEWEST_FOR_PROCESSES = 8
 """With fewer reports to write, starting processes costs more than they save."""
 
@@ -48,6 +51,10 @@ class CasesResult:
     kept: int
     failed: dict[str, str] = field(default_factory=dict)
     """Case to the reason why it has no report."""
+    outdated: tuple[Path, ...] = ()
+    """Reports of earlier calls that hold no longer, where they were moved to."""
+    unknown: tuple[str, ...] = ()
+    """Cases of the entered facts that were not scored."""
 
 
 class _LazyNetworks:
@@ -82,6 +89,8 @@ def report_cases(
 ) -> CasesResult:
     """Write the report of every case and the index; a stopped run goes on, and what did not change is kept.
 
+    An earlier report of a case that now fails, or is no longer in the scores, is moved to the folder `OUTDATED`.
+
     Args:
         bundle_path: that scored the cases.
         scores: folder of `msht score`.
@@ -107,6 +116,7 @@ def report_cases(
     by_case = dict(entered_by_case or {})
     networks = _LazyNetworks(scoring, device)
     cases = list(run.names)
+    run.set_gone_aside()
     try:
         with _pool(workers, run.waiting()) as pool, stage(progress, "Writing case reports", len(cases)) as steps:
             for case in cases:
@@ -123,7 +133,7 @@ def report_cases(
                     )
                     run.write(report, pool)
                 except (InvalidInput, OSError) as error:
-                    run.failed[case] = str(error)
+                    run.fail(case, error)
                 run.collect(pool, most=4 * pool.workers)
                 steps.at(run.finished)
             run.collect(pool, most=0)
@@ -135,8 +145,9 @@ def report_cases(
             "A process that writes reports was ended from outside; memory may have run out.",
             "Give the same command again with --workers 1; it goes on.",
         ) from error
-    index = run.write_index(tuple(sorted(set(by_case) - set(cases))))
-    return CasesResult(index, run.written, run.kept, run.failed)
+    unknown = tuple(sorted(set(by_case) - set(cases)))
+    index = run.write_index(unknown)
+    return CasesResult(index, run.written, run.kept, run.failed, tuple(run.outdated), unknown)
 
 
 @dataclass
@@ -172,6 +183,7 @@ class _Run:
         self.reports: dict[str, CaseReport] = {}
         self.lines: dict[str, dict[str, str]] = {}
         self.failed: dict[str, str] = {}
+        self.outdated: list[Path] = []
         self.written = self.kept = 0
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -212,7 +224,35 @@ class _Run:
                 try:
                     self._note(report, key, future.result())
                 except (InvalidInput, OSError) as error:
-                    self.failed[report.case_id] = str(error)
+                    self.fail(report.case_id, error)
+
+    def fail(self, case: str, error: Exception) -> None:
+        """Note that a case has no report; an earlier one no longer stands beside the index."""
+        self.failed[case] = str(error)
+        if case in self.before:
+            self._set_aside(self.before[case])
+
+    def set_gone_aside(self) -> None:
+        """Move what an earlier call wrote for a case that is gone, or now has another file name."""
+        for case, line in self.before.items():
+            if self.names.get(case) != line["file"]:
+                self._set_aside(line)
+
+    def _set_aside(self, line: dict[str, str]) -> None:
+        """Move a report that the journal lists to `OUTDATED`, and overwrite nothing there."""
+        path, folder = self.out / line["file"], self.out / OUTDATED
+        if not path.is_file():
+            return
+        free, number = folder / path.name, 1
+        try:
+            folder.mkdir(exist_ok=True)
+            while os.path.lexists(free):
+                number += 1
+                free = folder / f"{path.stem}-{number}{path.suffix}"
+            path.rename(free)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        self.outdated.append(free)
 
     def _note(self, report: CaseReport, key: str, path: Path) -> None:
         line = {"case": report.case_id, "file": path.name, "key": key, "sha256": sha256_of(path)}
@@ -235,6 +275,9 @@ class _Run:
             bundle=printable(f"{description.name} {self.scoring.bundle.short_digest}"),
             rows=tuple(self._row(row, printable) for row in self.scoring.cases.to_dict("records")),
             unknown=tuple(printable(case) for case in unknown),
+            # All that lie there, not this call's alone: a stopped run may have moved some.
+            outdated=tuple(printable(path.name) for path in sorted((self.out / OUTDATED).glob("*.pdf"))),
+            outdated_folder=OUTDATED,
         )
         return write_case_index(index, self.out / INDEX, language=self.language)
 
@@ -271,11 +314,29 @@ def unique_names(cases: Sequence[str]) -> dict[str, str]:
     }
 
 
+_OF_FIELD = {"__all__": {"crop", "overlay", "whole"}}
+_OF_PICTURE = {"__all__": {"picture"}}
+_NOT_IN_KEY: Any = {
+    "created": True,
+    "report_id": True,
+    "scoring": {"finished"},
+    # Where pictures lie is not on the page; what they show comes into the key by their digests.
+    "deciding": _OF_FIELD,
+    "tiles": _OF_FIELD,
+    "slides": _OF_PICTURE,
+    "rejected_pictures": _OF_PICTURE,
+}
+
+
 def _key(report: CaseReport, language: Language) -> str:
-    """Digest of all that the page shows but its time: equal for an equal report."""
+    """Digest of all that the page shows but times: equal for an equal report.
+
+    Without the time of scoring, since a scoring that goes on to further cases gives all of them a new one. A report
+    that is kept names the scoring that it was made from, whose answers are those of today.
+    """
     # An older version's look and words are no reason to keep its report.
     look = [sha256_of(TEMPLATES / name) for name in ("case.typ", "theme.typ", f"language_{language}.yaml")]
-    said = report.model_dump_json(exclude={"created", "report_id"})
+    said = report.model_dump_json(exclude=_NOT_IN_KEY)
     shown = [picture for deciding in report.deciding for picture in (deciding.crop, deciding.overlay)]
     shown += [picture for tile in report.tiles for picture in (tile.crop, tile.overlay)]
     shown += [slide.picture for slide in report.slides]
@@ -292,6 +353,11 @@ def _read_journal(out: Path) -> dict[str, dict[str, str]]:
                 line = json.loads(text)
             except json.JSONDecodeError:  # the last line of a run that was killed
                 continue
-            if isinstance(line, dict) and {"case", "key", "sha256"} <= set(line):
+            if isinstance(line, dict) and {"case", "file", "key", "sha256"} <= set(line) and _is_ours(line["file"]):
                 lines[str(line["case"])] = line
     return lines
+
+
+def _is_ours(name: Any) -> bool:
+    """Whether a report may have this file name: a journal that was changed by hand must not reach another file."""
+    return isinstance(name, str) and Path(name).name == name and name.startswith("case-") and name.endswith(".pdf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from msht.cohort.manifest import read_table
@@ -9,8 +10,10 @@ from msht.errors import InvalidInput
 
 CASE_COLUMNS = ("case", "case_id")
 
+Facts = tuple[tuple[str, str], ...]
 
-def read_entered(path: Path) -> dict[str, tuple[tuple[str, str], ...]]:
+
+def read_entered(path: Path) -> dict[str, Facts]:
     """Facts by case: the table has a column `case` (or `case_id`), and every other column is a fact's name.
 
     Empty cells are left out.
@@ -25,7 +28,7 @@ def read_entered(path: Path) -> dict[str, tuple[tuple[str, str], ...]]:
             f"{path.name} has no column 'case'; it has {', '.join(map(str, frame.columns)) or 'none'}.",
             "Name the column of the cases 'case'.",
         )
-    facts: dict[str, tuple[tuple[str, str], ...]] = {}
+    facts: dict[str, Facts] = {}
     for number, row in enumerate(frame.to_dict("records"), start=2):
         case = _text(row[column])
         if not case:
@@ -36,6 +39,21 @@ def read_entered(path: Path) -> dict[str, tuple[tuple[str, str], ...]]:
             (str(name), text) for name, value in row.items() if name != column and (text := _text(value))
         )
     return facts
+
+
+def facts_of(case: str, by_case: Mapping[str, Facts], table: Path) -> Facts:
+    """The facts that a table holds about one case.
+
+    Raises:
+        InvalidInput: if it has no row for the case: a report without them would not show that they were lost.
+    """
+    if case not in by_case:
+        named = ", ".join(list(by_case)[:10]) + (" …" if len(by_case) > 10 else "")
+        raise InvalidInput(
+            f"{table.name} has no row for the case '{case}'; it has {named or 'none'}.",
+            "Mend the id in the table, add a row (its cells may be empty), or leave --entered-table out.",
+        )
+    return by_case[case]
 
 
 def _text(value: object) -> str:

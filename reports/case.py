@@ -108,6 +108,9 @@ class CaseReport(Part):
     slides: tuple[SlidePicture, ...] = Field(default=(), max_length=4)
     """For a case of whole slides: where which probability was found, each on a page of its own."""
 
+    of_slides: bool = False
+    """Whether the fields are tiles of whole slides; the page names them so."""
+
     listed_in: str | None = None
     """File that holds the whole list of fields where the report shows but some; None: the report lists them all."""
 

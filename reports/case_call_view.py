@@ -80,7 +80,7 @@ def counts_view(report: CaseReport, words: Words, length: int) -> str:
     if report.call == "not evaluable":
         refused = report.rejected_fields - report.unreadable_fields
         counted = words.say(
-            "not_evaluable_counts",
+            "not_evaluable_counts_one" if len(report.fields) == 1 else "not_evaluable_counts",
             total=total,
             used=used,
             unreadable=wording.whole(report.unreadable_fields, words),
@@ -103,24 +103,52 @@ def counts_view(report: CaseReport, words: Words, length: int) -> str:
 def call_view(report: CaseReport, words: Words) -> dict[str, Any]:
     """The headline, and the facts below it: a name, what is said of it, and whether it is said with weight."""
     unlike = report.out_of_distribution and report.call != "not evaluable"
-    headline = "unlike_line" if unlike else f"{report.call.replace(' ', '_')}_line"
-    means = {}
-    if headline in ("positive_line", "negative_line"):
-        means = {"means": line(report.positive_means, 90, words)}
-    number, total = (wording.whole(n, words) for n in (report.unlike_fields, report.evaluable_fields))
+    if unlike:
+        headline = words.say("unlike_line")
+    elif report.call == "indeterminate":
+        headline = _indeterminate(report, words)
+    elif report.call == "not evaluable":
+        headline = words.say("not_evaluable_line")
+    else:
+        headline = words.say(f"{report.call}_line", means=line(report.positive_means, 90, words))
     return {
-        "headline": words.say(headline, **means),
+        "headline": headline,
         "facts": _facts(report, words),
         "caveat": words.say("negative_caveat") if report.call == "negative" and not unlike else "",
-        "unlike": words.say("unlike_fields", number=number, total=total) if unlike else "",
+        "unlike": _unlike(report, words) if unlike else "",
     }
+
+
+def _indeterminate(report: CaseReport, words: Words) -> str:
+    """The headline by the reason: what the conformal set holds beside what the threshold says."""
+    score, conformal = report.score, report.conformal
+    if score is None or conformal is None or len(set(conformal.classes)) > 1:
+        return words.say("indeterminate_line")
+    if not conformal.classes:
+        return words.say("indeterminate_neither_line")
+    side, other = _side(report), conformal.classes[0]
+    if side == other:
+        return words.say("indeterminate_near_line")
+    return words.say("indeterminate_apart_line", side=words.stored(side), other=words.stored(other))
+
+
+def _side(report: CaseReport) -> str:
+    above = report.score is not None and report.score.probability >= report.operating_point.threshold
+    return "positive" if above else "negative"
+
+
+def _unlike(report: CaseReport, words: Words) -> str:
+    """How many of the evaluable fields or tiles look unlike the development cohort."""
+    number = report.unlike_fields
+    name = f"unlike_{'tiles' if report.of_slides else 'fields'}{'_one' if number == 1 else ''}"
+    return words.say(name, number=wording.whole(number, words), total=wording.whole(report.evaluable_fields, words))
 
 
 def _facts(report: CaseReport, words: Words) -> list[list[str]]:
     point, score = report.operating_point, report.score
     if score is None or report.call == "not evaluable":
         return []
-    side = "probability_above" if score.probability >= point.threshold else "probability_below"
+    side = "probability_above" if _side(report) == "positive" else "probability_below"
     said = words.say(
         side,
         probability=wording.score(score.probability, point.threshold),
@@ -186,12 +214,16 @@ def scale_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
 def refer_view(report: CaseReport, words: Words, length: int) -> dict[str, str]:
     """Refer or not, and why; a call that could have been the other one is never passed over in silence."""
     because = capped(report.refer_because, 3, length, words)
+    # A case unlike the cohort as a whole has its count in place of the call.
+    said_above = report.out_of_distribution and report.call != "not evaluable"
+    unlike = _unlike(report, words) if report.unlike_fields and not said_above else ""
     if report.refer:
-        return {"answer": words["refer_yes"], "because": words.join(*because)}
+        return {"answer": words["refer_yes"], "because": words.join(*because), "unlike": unlike}
     if report.with_care:
         why = "borderline_because" if report.borderline else "single_field"
-        return {"answer": words["refer_borderline"], "because": words.join(words.say(why), *because)}
-    return {"answer": words["refer_no"], "because": words.join(*because)}
+        because = [words.say(why), *because]
+        return {"answer": words["refer_borderline"], "because": words.join(*because), "unlike": unlike}
+    return {"answer": words["refer_no"], "because": words.join(*because), "unlike": unlike}
 
 
 def strip_view(report: CaseReport, words: Words) -> dict[str, Any] | None:

@@ -84,6 +84,12 @@ class CaseIndex(Part):
     unknown: tuple[str, ...] = ()
     """Cases of the table of entered facts that were not scored."""
 
+    outdated: tuple[str, ...] = ()
+    """File names of reports of earlier calls that hold no longer."""
+
+    outdated_folder: str = "outdated"
+    """Folder beside the index in which they lie."""
+
 
 def most_urgent_first(rows: tuple[IndexRow, ...]) -> list[IndexRow]:
     """Sort cases: positive, indeterminate or unlike the cohort, not evaluable, negative; the more probable first."""
@@ -114,9 +120,10 @@ def index_view(index: CaseIndex, words: Words) -> dict[str, Any]:
     if failed:
         alerts.append(words.say("index_failed_counts", number=wording.whole(len(failed), words)))
     if index.unknown:
-        named = words["list"].join(wording.short_name(case) for case in index.unknown[:20])
-        more = f" … ({len(index.unknown)})" if len(index.unknown) > 20 else ""
-        alerts.append(words.say("index_unknown", cases=named + more))
+        alerts.append(words.say("index_unknown", cases=_first_names(index.unknown, words)))
+    if index.outdated:
+        files = _first_names(index.outdated, words)
+        alerts.append(words.say("index_outdated", folder=index.outdated_folder, files=files))
     return {
         "words": {**words.tables["page"], **words.tables["index"]},
         "title": words.say("index_title"),
@@ -139,6 +146,11 @@ def index_view(index: CaseIndex, words: Words) -> dict[str, Any]:
             for name in URGENCY
         ],
     }
+
+
+def _first_names(names: tuple[str, ...], words: Words) -> str:
+    more = f" … ({len(names)})" if len(names) > 20 else ""
+    return words["list"].join(wording.short_name(name) for name in names[:20]) + more
 
 
 def _cells(row: IndexRow, numbers: dict[str, int], words: Words) -> list[str]:

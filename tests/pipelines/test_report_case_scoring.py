@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from msht.bundle import read_bundle
 from msht.errors import BrokenBundle
 from pipelines.explain import SHOWN, TILES_SHOWN, deciding_fields
+from pipelines.report_case import SURE, SURE_OF_SET, prepare_case_report
 from pipelines.report_case_interval import case_interval
 from pipelines.report_case_parts import performance_part, slide_parts
 from pipelines.report_case_scoring import read_scoring
@@ -58,6 +60,28 @@ def test_an_interval_draws_only_the_networks_that_answered(copied: Any) -> None:
     found = case_interval(scoring.bundle, decision, alone, 0.5, folds=(fold.number,))
     assert found is not None
     assert found.drawn_again == "fields"
+
+
+@pytest.mark.parametrize("of_slides", [False, True])
+def test_a_case_with_some_fields_unlike_the_cohort_is_not_said_to_be_like_it(copied: Any, of_slides: bool) -> None:
+    scoring = read_scoring(copied.bundle, copied.scores)
+    case = str(scoring.cases["case"].iloc[0])
+    cases, images = scoring.cases.copy(), scoring.images.copy()
+    mine = cases["case"] == case
+    cases.loc[mine, ["call", "refer", "reasons"]] = ["positive", False, ""]
+    cases.loc[mine, "out_of_distribution_fields"] = 0
+    images["out_of_distribution"] = False
+    like = replace(scoring, cases=cases, images=images)
+    assert prepare_case_report(like, case).refer_because == (SURE,)
+    cases.loc[mine, "out_of_distribution_fields"] = 1
+    first = images.index[(images["case"] == case) & images["evaluable"].astype(bool)][0]
+    images.loc[first, "out_of_distribution"] = True
+    if of_slides:
+        images["slide"] = "s.svs"
+    report = prepare_case_report(replace(scoring, cases=cases, images=images), case)
+    assert report.refer_because == (SURE_OF_SET,)
+    assert report.unlike_fields == 1
+    assert report.of_slides == of_slides
 
 
 def tiles(number: int) -> pd.DataFrame:

@@ -10,8 +10,17 @@ from pydantic import ValidationError
 from pypdf import PdfReader
 
 from msht.errors import MissingResource
-from reports.case import CaseReport, CaseScore, FieldRow, ScoringFacts, write_case_report
-from reports.case_call_view import refer_view, strip_view
+from pipelines.report_case import SURE_OF_SET
+from reports.case import (
+    CaseReport,
+    CaseScore,
+    Conformal,
+    FieldRow,
+    OperatingPoint,
+    ScoringFacts,
+    write_case_report,
+)
+from reports.case_call_view import call_view, counts_view, refer_view, strip_view
 from reports.case_index import CaseIndex, IndexRow, index_view
 from reports.case_maps_view import deciding_view
 from reports.case_parts import DecidingField, HeatMap, SlidePicture
@@ -167,6 +176,104 @@ def test_a_slide_shows_its_weightiest_tiles_and_its_map_and_never_thousands_of_r
     assert "Tiles scored: 3,000; evaluable: 3,000; positive: 7." in texts[3]
     assert path.stat().st_size < 2_000_000
     assert write_case_report(report, tmp_path / "again.pdf").read_bytes() == path.read_bytes()
+
+
+UNLIKE = {
+    "en": {
+        (6, True): "6 of 21 evaluable tiles look unlike the development cohort.",
+        (1, True): "1 of 21 evaluable tiles looks unlike the development cohort.",
+        (6, False): "6 of 21 evaluable fields look unlike the development cohort.",
+        (1, False): "1 of 21 evaluable fields looks unlike the development cohort.",
+    },
+    "zh": {
+        (6, True): "21 个可评价图块中有 6 个与开发队列不相似。",
+        (1, True): "21 个可评价图块中有 1 个与开发队列不相似。",
+        (6, False): "21 个可评价视野中有 6 个与开发队列不相似。",
+        (1, False): "21 个可评价视野中有 1 个与开发队列不相似。",
+    },
+}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(("number", "of_slides"), [(6, True), (1, True), (6, False), (1, False)])
+@pytest.mark.parametrize("call", ["positive", "not evaluable"])
+def test_page_1_counts_a_minority_unlike_the_cohort(
+    make_case: MakeCase, make_rows: MakeRows, language: Language, number: int, of_slides: bool, call: str
+) -> None:
+    rows = tuple(
+        row.model_copy(update={"out_of_distribution": place < number}) for place, row in enumerate(make_rows(21))
+    )
+    report = make_case(fields=rows, of_slides=of_slides, call=call, not_evaluable_because="x", refer=False)
+    assert refer_view(report, words_of(language), 260)["unlike"] == UNLIKE[language][number, of_slides]
+
+
+def test_the_count_of_a_minority_is_printed_on_page_1_of_a_slide_and_the_pages_fit(
+    make_case: MakeCase, make_rows: MakeRows, tmp_path: Path
+) -> None:
+    report = slide_case(make_case, make_rows, tmp_path, 21)
+    rows = tuple(row.model_copy(update={"out_of_distribution": place < 6}) for place, row in enumerate(report.fields))
+    report = report.model_copy(update={"fields": rows, "of_slides": True, "refer_because": (SURE_OF_SET,)})
+    first, *others = set_pages(report, tmp_path)
+    assert "6 of 21 evaluable tiles look unlike the development cohort." in first
+    assert "look like" not in first
+    assert len(others) == 3
+
+
+def test_a_case_unlike_the_cohort_as_a_whole_has_its_count_once(make_case: MakeCase, make_rows: MakeRows) -> None:
+    rows = tuple(row.model_copy(update={"out_of_distribution": True}) for row in make_rows(3))
+    report = make_case(fields=rows, deciding=(), out_of_distribution=True)
+    assert refer_view(report, WORDS, 260)["unlike"] == ""
+    assert call_view(report, WORDS)["unlike"].startswith("3 of 3 evaluable fields look unlike")
+    assert refer_view(make_case(), WORDS, 260)["unlike"] == ""
+
+
+@pytest.mark.parametrize(
+    ("threshold", "members", "english", "chinese"),
+    [
+        (0.99, ("positive",), "the threshold says negative, the conformal set positive",
+         "按阈值为阴性，而共形预测集为阳性"),
+        (0.5, ("negative",), "the threshold says positive, the conformal set negative",
+         "按阈值为阳性，而共形预测集为阴性"),
+        (0.5, ("positive",), "the probability lies too near the threshold", "该概率过于接近阈值"),
+        (0.5, (), "the probability is typical of neither call", "该概率不符合任一判定的常见情形"),
+        (0.5, ("negative", "positive"), "the probability does not tell positive from negative",
+         "该概率不足以区分阳性与阴性"),
+    ],
+)  # fmt: skip
+def test_an_indeterminate_case_is_headed_by_its_reason(
+    make_case: MakeCase, threshold: float, members: tuple[str, ...], english: str, chinese: str
+) -> None:
+    report = make_case(
+        call="indeterminate",
+        score=CaseScore(probability=0.88, logit=2.0),
+        operating_point=OperatingPoint(threshold=threshold, rule="r", data="d"),
+        conformal=Conformal(classes=members, error=0.1),  # type: ignore[arg-type]
+    )
+    assert call_view(report, WORDS)["headline"] == f"Indeterminate: {english}"
+    assert call_view(report, words_of("zh"))["headline"] == f"不确定：{chinese}"
+
+
+def test_the_caveat_of_a_negative_call_stands_clear_of_its_heading(make_case: MakeCase, tmp_path: Path) -> None:
+    places: dict[str, float] = {}
+
+    def note(text: str, matrix: list[float], *_: object) -> None:
+        for start in ("Negative: below", "A negative call"):
+            if text.startswith(start):
+                places[start] = matrix[5]
+
+    report = make_case(call="negative", score=CaseScore(probability=0.1, logit=-2.0), refer=False)
+    path = write_case_report(report, tmp_path / "case.pdf")
+    PdfReader(path).pages[0].extract_text(visitor_text=note)
+    # From base line to base line, in points; both lines have letters that hang below it.
+    assert 13 < places["Negative: below"] - places["A negative call"] < 20
+
+
+def test_a_single_image_is_counted_in_the_singular(make_case: MakeCase) -> None:
+    rows = (FieldRow(name="a.jpg", sha256="", evaluable=False, rejected_because="truncated file"),)
+    report = make_case(call="not evaluable", not_evaluable_because="x", fields=rows, deciding=())
+    assert counts_view(report, WORDS, 260).startswith("Of 1 image, 0 can be evaluated: 1 could not be read")
+    two = report.model_copy(update={"fields": rows * 2})
+    assert counts_view(two, WORDS, 260).startswith("Of 2 images, 0 can be evaluated")
 
 
 def test_quantiles_are_those_of_numpy_over_the_evaluable_fields(make_case: MakeCase, make_rows: MakeRows) -> None:

@@ -17,7 +17,7 @@ from msht.images.quality import Limits, Quality, QualityGate
 from pipelines.bundle import LIMITS
 from pipelines.explain import METHOD, METHODS_IN_WORDS
 from pipelines.explanation_checks import in_a_sentence
-from pipelines.report_case import SURE
+from pipelines.report_case import SURE, SURE_OF_SET
 from pipelines.report_case_parts import ORIENTATIONS, _flag
 from reports import fonts
 from reports.case import CaseReport, CaseScore, write_case_report
@@ -106,7 +106,7 @@ def said_by_the_program() -> list[str]:
         for passed in (True, False)
     ]
     reasons += [in_a_sentence(part) for part in parts]
-    return [*reasons, *guarantees, *rules, *flags, *LIMITS, *ORIENTATIONS.values(), SURE]
+    return [*reasons, *guarantees, *rules, *flags, *LIMITS, *ORIENTATIONS.values(), SURE, SURE_OF_SET]
 
 
 def test_what_the_program_stores_is_said_in_chinese() -> None:
@@ -233,6 +233,16 @@ def test_the_index_names_what_failed_and_what_nobody_scored(make_case: MakeCase)
     assert "typo" in data["alerts"][1]
     assert data["failed"][0][1:] == ["bad", "positive", "0.80", "The crop is gone."]
     assert "Positive: 3; indeterminate or unlike the development cohort: 2" in data["counts"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_index_names_outdated_reports_and_cuts_a_long_list(make_case: MakeCase, language: str) -> None:
+    files = tuple(f"case-{number}.pdf" for number in range(30))
+    index = CaseIndex(created=make_case().created, scores="s", bundle="b", rows=ROWS, outdated=files)
+    (alert,) = index_view(index, words_of(language))["alerts"]  # type: ignore[arg-type]
+    assert "outdated" in alert
+    assert "case-19.pdf … (30)" in alert
+    assert "case-20.pdf" not in alert
 
 
 def test_typst_can_list_the_fonts_of_a_machine() -> None:
