@@ -1,13 +1,12 @@
 """Brightness, contrast, saturation and hue as torchvision's ColorJitter turns them, a few passes over the bytes.
 
-The first three are affine in RGB: matrix products, cut to the range after each that may leave it, as published. Hue
-turns the H of HSV in steps of 1/256 of the circle, as Pillow does.
+The first three are affine in RGB: a matrix product each, cut to the range after each, as published. Hue turns
+the H of HSV in steps of 1/256 of the circle, as Pillow does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +16,6 @@ Pixels = npt.NDArray[np.uint8]
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the grey of ITU-R BT.601, which Pillow, OpenCV and torchvision use."""
-LUMA_ROW = np.array(LUMA)
 HUES = 256
 
 
@@ -25,9 +23,6 @@ def colour_jitter(
     pixels: Pixels, brightness: float, contrast: float, saturation: float, hue: float, order: Sequence[int]
 ) -> Pixels:
     """Turn the colour of a view, RGB uint8 (H, W, 3).
-
-    A factor up to 1 moves bytes towards black, the mean grey or their own grey, and so never out of their range: such
-    a step is left to be done in one with the next, rounded once.
 
     Args:
         pixels: the view.
@@ -37,63 +32,22 @@ def colour_jitter(
         hue: share of the circle, from -0.5 to 0.5.
         order: of the four, by their place in the arguments.
     """
-    factors = (brightness, contrast, saturation)
-    waiting = NOTHING
     for step in order:
-        if step == 3:
-            pixels, waiting = turn_hue(waiting.done(pixels), hue), NOTHING
-            continue
-        if waiting.may_leave_the_range:
-            pixels, waiting = waiting.done(pixels), NOTHING
-        factor = factors[step]
         if step == 0:
-            share_of_grey, constant = 0.0, 0.0
+            pixels = _affine(pixels, brightness * np.eye(3), 0.0)
         elif step == 1:
-            share_of_grey, constant = 0.0, (1 - factor) * waiting.mean_grey(pixels)
+            grey = cv2.mean(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))[0]
+            pixels = _affine(pixels, contrast * np.eye(3), (1 - contrast) * grey)
+        elif step == 2:
+            mixed = saturation * np.eye(3) + (1 - saturation) * np.tile(LUMA, (3, 1))
+            pixels = _affine(pixels, mixed, 0.0)
         else:
-            share_of_grey, constant = 1 - factor, 0.0
-        waiting = waiting.then(Affine(factor, share_of_grey, constant, factor > 1))
-    return waiting.done(pixels)
+            pixels = turn_hue(pixels, hue)
+    return pixels
 
 
-class Affine(NamedTuple):
-    """A map of RGB that waits to be done: itself times a factor, its grey times another, and a constant."""
-
-    factor: float
-    share_of_grey: float
-    constant: float
-    may_leave_the_range: bool
-    """Whether bytes must be cut to their range after it."""
-
-    def then(self, second: Affine) -> Affine:
-        """This map and then another in one; a grey's grey is itself, since the weights add up to one."""
-        grey = self.factor + self.share_of_grey
-        return Affine(
-            second.factor * self.factor,
-            second.factor * self.share_of_grey + second.share_of_grey * grey,
-            (second.factor + second.share_of_grey) * self.constant + second.constant,
-            second.may_leave_the_range,
-        )
-
-    def mean_grey(self, pixels: Pixels) -> float:
-        """Mean grey of what it will make of RGB uint8 (H, W, 3), where nothing is cut."""
-        mean = sum(weight * level for weight, level in zip(LUMA, cv2.mean(pixels), strict=False))
-        return (self.factor + self.share_of_grey) * mean + self.constant
-
-    def done(self, pixels: Pixels) -> Pixels:
-        """Do it to RGB uint8 (H, W, 3)."""
-        if self is NOTHING:
-            return pixels
-        matrix = np.empty((3, 4))
-        matrix[:, :3] = self.share_of_grey * LUMA_ROW
-        matrix[0, 0] += self.factor
-        matrix[1, 1] += self.factor
-        matrix[2, 2] += self.factor
-        matrix[:, 3] = self.constant
-        return np.asarray(cv2.transform(pixels, matrix), dtype=np.uint8)
-
-
-NOTHING = Affine(1.0, 0.0, 0.0, False)
+def _affine(pixels: Pixels, matrix: npt.NDArray[np.float64], offset: float) -> Pixels:
+    return np.asarray(cv2.transform(pixels, np.column_stack([matrix, np.full(3, offset)])), dtype=np.uint8)
 
 
 def turn_hue(pixels: Pixels, hue: float) -> Pixels:
