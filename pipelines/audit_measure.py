@@ -21,7 +21,7 @@ from msht.images.colour import background_colour, cell_mask
 from msht.images.quality import BLANK_CONTRAST, MEASURED_EDGE, measure_quality
 from msht.images.reading import FORMAT_SUFFIXES, MAX_PIXELS, decode_image, read_bytes
 
-MEASURE = 1
+MEASURE = 2
 """Raised whenever the same file would be measured differently than before."""
 
 COLOURS = tuple(

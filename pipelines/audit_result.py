@@ -15,7 +15,7 @@ MEASUREMENTS = "images"
 """The table of measurements, as Parquet and as CSV."""
 
 KIND = "audit"
-SCHEMA = 2
+SCHEMA = 3
 """Raised whenever `audit.json` means something else than before."""
 
 

@@ -322,9 +322,9 @@ def _hold_against_audit(audit: Path, digests: Mapping[str, str], progress: Progr
         InvalidInput: if an image changed since; its copies were never searched for.
     """
     from pipelines.audit_findings import MUST
-    from pipelines.audit_result import AUDIT_FILE
+    from pipelines.audit_result import AUDIT_FILE, MEASUREMENTS
 
-    measured = audit / "images.parquet"
+    measured = audit / f"{MEASUREMENTS}.parquet"
     table = read_table(measured)
     if not {"image", "sha256"} <= set(table.columns):
         raise InvalidInput(f"{measured} does not hold what an audit measures.", "Run `msht cohort audit` again.")

@@ -38,7 +38,7 @@ from msht.errors import InvalidInput
 from msht.files import cannot_write
 from msht.images.quality import Quality
 
-FORMAT = 2
+FORMAT = 3
 MAGIC = b"msht field\n"
 SUFFIX = ".field"
 HEADER_BYTES = 4096

@@ -482,7 +482,7 @@ def test_an_audit_does_not_go_into_a_folder_of_something_else(clean: Path, tmp_p
         (None, "no finished audit"),
         ("[]", "not the record"),
         ('{"kind": "audit", "schema": 1}', "another version"),
-        ('{"kind": "audit", "schema": 2, "manifest_digest": "0"}', "damaged"),
+        ('{"kind": "audit", "schema": 3, "manifest_digest": "0"}', "damaged"),
         ("{", "not readable JSON"),
     ],
 )
