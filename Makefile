@@ -18,8 +18,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/msht demo --out demo
 
+# Three processes on two cores: a quarter of the suite waits for servers, kills and other processes.
 test: install
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 test-fast: install
 	$(BIN)/pytest -m 'not slow' --numprocesses 2
