@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -109,9 +110,10 @@ def links_left_out(sources: Iterable[Path], wanted: Wanted, *, leave_out: Path |
     for source in sources:
         if source == STANDARD_INPUT or not source.is_dir():
             continue
-        for path in _links(source, wanted, skipped, source.resolve()):
-            number, name = number + 1, printable(str(path))
-            example = min(example or name, name)
+        with contextlib.suppress(InvalidInput):  # a folder that cannot be read is said when it is searched for images
+            for path in _links(source, wanted, skipped, source.resolve()):
+                number, name = number + 1, printable(str(path))
+                example = min(example or name, name)
     return LeftOut(number, example)
 
 
@@ -167,30 +169,23 @@ def _of_folder(folder: Path, wanted: Wanted, skipped: Path | None) -> Iterator[F
         yield Found(path.relative_to(folder).as_posix(), path, _folder_case(path, folder))
 
 
-def _walk(folder: Path, wanted: Wanted, skipped: Path | None, root: Path | None = None) -> Iterator[Path]:
+def _walk(folder: Path, wanted: Wanted, skipped: Path | None) -> Iterator[Path]:
     """Files of a folder and those below it, without hidden ones; no link is followed that leads out of it."""
-    below, root = [], root or folder.resolve()
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                path = folder / entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(path)
-                elif wanted(path) and _is_file(entry, path) and _stays(entry, path, root):
-                    yield path
-    except OSError as error:
-        raise InvalidInput(
-            f"The folder {folder} cannot be read: {error.strerror or error}.", "Mend its rights, or leave it out."
-        ) from error
-    for path in below:
-        if skipped is None or path.resolve() != skipped:
-            yield from _walk(path, wanted, skipped, root)
+    root = folder.resolve()
+    return _entries(folder, skipped, lambda e, path: wanted(path) and _is_file(e, path) and _stays(e, path, root))
 
 
 def _links(folder: Path, wanted: Wanted, skipped: Path | None, root: Path) -> Iterator[Path]:
     """Links of a folder and those below it that `_walk` leaves out."""
+    return _entries(
+        folder,
+        skipped,
+        lambda e, path: e.is_symlink() and (e.is_dir() or (wanted(path) and not _stays(e, path, root))),
+    )
+
+
+def _entries(folder: Path, skipped: Path | None, takes: Callable[[os.DirEntry[str], Path], bool]) -> Iterator[Path]:
+    """What is taken of all that a folder and those below it hold, hidden ones and the folders themselves apart."""
     below = []
     try:
         with os.scandir(folder) as entries:
@@ -200,13 +195,15 @@ def _links(folder: Path, wanted: Wanted, skipped: Path | None, root: Path) -> It
                 path = folder / entry.name
                 if entry.is_dir(follow_symlinks=False):
                     below.append(path)
-                elif entry.is_symlink() and (entry.is_dir() or (wanted(path) and not _stays(entry, path, root))):
+                elif takes(entry, path):
                     yield path
-    except OSError:
-        return  # said when the folder is searched for images
+    except OSError as error:
+        raise InvalidInput(
+            f"The folder {folder} cannot be read: {error.strerror or error}.", "Mend its rights, or leave it out."
+        ) from error
     for path in below:
         if skipped is None or path.resolve() != skipped:
-            yield from _links(path, wanted, skipped, root)
+            yield from _entries(path, skipped, takes)
 
 
 def _is_file(entry: os.DirEntry[str], path: Path) -> bool:
