@@ -30,7 +30,7 @@ from msht.training.trainer import fold_seed, network_of
 from pipelines import together, tracking
 from pipelines.calibrate import calibrate_run
 from pipelines.executors import Executor, run_folds
-from pipelines.folds import FoldTask, load_fields
+from pipelines.folds import FoldTask, load_fields, settle_fold
 from pipelines.performance import read_predictions
 from pipelines.progress import Interrupted, Progress, Silent
 from pipelines.recipes import recipe_path
@@ -185,21 +185,21 @@ def _cross_validate(
                 client.log_dict(parent, {**described, "card": split.card and Path(split.card).name}, "split.json")
                 tasks = []
                 for number in range(1, split.folds + 1):
+                    task = FoldTask(
+                        run=str(out.resolve()),
+                        number=number,
+                        images=None if images is None else str(images.resolve()),
+                        tracking_uri=state["tracking_uri"] if tracking_uri is None else tracking_uri,
+                        experiment=experiment_id,
+                        parent=parent,
+                        accelerator=accelerator,
+                        threads=torch.get_num_threads(),
+                    )
                     if (run.fold(number) / "fold.json").is_file():
                         progress.say(f"Fold {number} is finished already.")
-                        continue
-                    tasks.append(
-                        FoldTask(
-                            run=str(out.resolve()),
-                            number=number,
-                            images=None if images is None else str(images.resolve()),
-                            tracking_uri=state["tracking_uri"] if tracking_uri is None else tracking_uri,
-                            experiment=experiment_id,
-                            parent=parent,
-                            accelerator=accelerator,
-                            threads=torch.get_num_threads(),
-                        )
-                    )
+                        settle_fold(task, progress=progress)
+                    else:
+                        tasks.append(task)
 
                 def on_done(number: int) -> None:
                     state["where"] = f"{len(run.finished_folds(split.folds))} of {split.folds} folds finished"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from msht.cohort.dataset import FieldStore
     from msht.training.recipe import Recipe
     from msht.training.trainer import FoldResult
+    from pipelines.tracking_client import Tracker
 
 PROGRESS_FILE = "progress.json"
 CLOCK_SECONDS = 0.5
@@ -131,10 +132,42 @@ def run_fold(task: FoldTask, *, store: FieldStore | None = None, progress: Progr
             accelerator=task.accelerator,
         )
         _write_fold(run, recipe, number, training, held_out, result)
-        tracking.log_metrics(
-            client, child, {"seconds": result.seconds, "kept_epoch": float(result.kept_epoch), "found_lr": result.lr}
-        )
+        _log_end(client, child, run, number)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def settle_fold(task: FoldTask, *, progress: Progress | None = None) -> None:
+    """End what a process left open that was killed between writing a finished fold and clearing up after it.
+
+    Its MLflow run gets the figures that were not logged any more and is FINISHED; its checkpoints go.
+
+    Args:
+        task: a fold whose `fold.json` is there.
+        progress: who listens.
+    """
+    from pipelines import tracking
+
+    run, number = RunFolder(Path(task.run)), task.number
+    folder = run.partial(number)
+    if not folder.is_dir():
+        return
+    child = _earlier(folder).get("mlflow_run")
+    if child is not None:
+        client = tracking.open_client(task.tracking_uri, spool=run.path, say=(progress or Silent()).say)
+        name, tags = f"{run.path.name} fold {number}", {"msht.fold": str(number)}
+        with tracking.tracked_run(
+            client, task.experiment, name, parent=task.parent, tags=tags, resumed=child
+        ) as same:  # fmt: skip
+            _log_end(client, same, run, number)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _log_end(client: Tracker, child: str, run: RunFolder, number: int) -> None:
+    from pipelines import tracking
+
+    fold = read_json(run.fold(number) / "fold.json", what="fold")
+    figures = {"seconds": fold["seconds"], "kept_epoch": float(fold["kept_epoch"]), "found_lr": fold["learning_rate"]}
+    tracking.log_metrics(client, child, figures)
 
 
 def load_fields(root: Path, recipe: Recipe, images: list[str], progress: Progress) -> FieldStore:

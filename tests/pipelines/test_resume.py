@@ -73,6 +73,37 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(world: Any, tmp
     assert not list((out / "folds").glob(".*")), "nothing is left lying about"
 
 
+def test_a_run_killed_after_a_fold_was_written_and_before_its_checkpoints_went_settles_that_fold(
+    world: Any, tmp_path: Path
+) -> None:
+    import mlflow
+
+    # The process ends as by `kill -9` at the one moment between the two.
+    script = (
+        "import os, sys\nimport pipelines.folds as folds\nwritten = folds._write_fold\n"
+        "def last_act(*words):\n    written(*words)\n    os._exit(9)\n"
+        "folds._write_fold = last_act\nfrom cli.main import run\nrun()"
+    )
+    out = tmp_path / "run"
+    settings = [word for override in world.overrides for word in ("--set", override)]
+    words = ["--split", world.split, "--recipe", "demo", "--out", out, *settings, "--tracking-uri", world.tracking_uri]
+    ended = subprocess.run([sys.executable, "-c", script, "crossval", *map(str, words)], check=False)
+    assert ended.returncode == 9
+    assert (out / "folds" / "1" / "fold.json").is_file()
+    assert list((out / "folds" / ".1.training").glob("*.ckpt"))
+    child = json.loads((out / "folds" / ".1.training" / "progress.json").read_text())["mlflow_run"]
+    client = mlflow.MlflowClient(world.tracking_uri)
+    assert client.get_run(child).info.status == "RUNNING"
+
+    cross_validate(None, None, out, resume=True, tracking_uri=world.tracking_uri)
+    assert not list((out / "folds").glob(".*"))
+    settled = client.get_run(child)
+    assert settled.info.status == "FINISHED"
+    fold = json.loads((out / "folds" / "1" / "fold.json").read_text())
+    assert settled.data.metrics["kept_epoch"] == fold["kept_epoch"]
+    assert settled.data.metrics["seconds"] == fold["seconds"]
+
+
 def test_two_trainings_in_one_folder_are_one_sentence(copied: Any) -> None:
     from filelock import FileLock
 
