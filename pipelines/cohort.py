@@ -20,8 +20,9 @@ from msht.cohort.manifest import (
     require_two_classes,
     write_manifest,
 )
+from msht.cohort.roles import chosen_test
 from msht.cohort.splits import Split, describe_split, make_split, write_split
-from msht.cohort.tables import read_table
+from msht.cohort.tables import read_table, refuse_other_endings
 from msht.errors import InvalidInput
 from msht.files import inside, read_json, sha256_of
 from msht.images.reading import is_image_path
@@ -105,6 +106,7 @@ def import_cohort(
         InvalidInput: naming the file, row and column; nothing is written then.
     """
     refuse_to_overwrite(out, source, *([table] if table else []), kind="manifest")
+    refuse_other_endings(out)
     columns = columns or {}
     expressions = {column: pattern for column, pattern in (patterns or {}).items() if pattern is not None}
     for column in expressions:
@@ -271,6 +273,7 @@ def split_cohort(
     """
     progress = progress or Silent()
     refuse_to_overwrite(out, manifest_file, kind="split")
+    refuse_other_endings(out)
     if test_fraction is not None and (test_where is not None or hold_out_site is not None):
         raise InvalidInput("--test-fraction is for a test role that is drawn, but one was chosen.", "Leave it out.")
     manifest = read_manifest(manifest_file, images=images)
@@ -295,7 +298,8 @@ def split_cohort(
                 f"Audit this one: msht cohort audit {manifest_file} --out DIR.",
             )
         pairs, audit_digest = audited.pairs, audited.digest
-    check_settings(folds, seed, 0.2 if test_fraction is None else test_fraction)  # before every file is read
+    check_settings(folds, seed, 0.2 if test_fraction is None else test_fraction)
+    chosen_test(manifest.frame, where, hold_out_site)  # said before every file is read
     digests = _digest_files(manifest, progress)
     if audit is not None:
         _hold_against_audit(audit, digests, progress)

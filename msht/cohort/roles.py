@@ -27,17 +27,36 @@ def copies_of(images: pd.Series, file_digests: Mapping[str, str]) -> list[Pair]:
     return pairs
 
 
-def choose_test(frame: pd.DataFrame, groups: pd.Series, where: tuple[str, str], option: str) -> np.ndarray:
-    """Which rows are the test role: those with a value in a column.
+def chosen_test(
+    frame: pd.DataFrame, test_where: tuple[str, str] | None, hold_out_site: str | None
+) -> tuple[tuple[str, str], str] | None:
+    """By which column and value the test role is chosen, and how the user said so; None where it is drawn.
+
+    Raises:
+        InvalidInput: if both options are given, or as `rows_with`.
+    """
+    if test_where is not None and hold_out_site is not None:
+        raise InvalidInput("--test-where and --hold-out-site both choose the test role.", "Give one of them.")
+    if hold_out_site is not None:
+        chosen = ("site", hold_out_site), f"--hold-out-site {hold_out_site}"
+    elif test_where is not None:
+        chosen = test_where, f"--test-where {test_where[0]}={test_where[1]}"
+    else:
+        return None
+    rows_with(frame, *chosen)
+    return chosen
+
+
+def rows_with(frame: pd.DataFrame, where: tuple[str, str], option: str) -> np.ndarray:
+    """Which rows have a value in a column.
 
     Args:
         frame: a manifest's table.
-        groups: of each row.
         where: column and value.
         option: how the user said so, for messages.
 
     Raises:
-        InvalidInput: if there is no such column or value, every row has it, or a group would lie on both sides.
+        InvalidInput: if there is no such column or value, or every row has it.
     """
     column, value = where
     if column not in frame:
@@ -52,6 +71,22 @@ def choose_test(frame: pd.DataFrame, groups: pd.Series, where: tuple[str, str], 
             f"{option} fits {'every' if is_test.all() else 'no'} row; its values are {found}.",
             "Choose a value that some rows have.",
         )
+    return is_test
+
+
+def choose_test(frame: pd.DataFrame, groups: pd.Series, where: tuple[str, str], option: str) -> np.ndarray:
+    """Which rows are the test role: those with a value in a column.
+
+    Args:
+        frame: a manifest's table.
+        groups: of each row.
+        where: column and value.
+        option: how the user said so, for messages.
+
+    Raises:
+        InvalidInput: as `rows_with`, or if a group would lie on both sides.
+    """
+    is_test = rows_with(frame, where, option)
     crossing = sorted(set(groups[is_test]) & set(groups[~is_test]))
     if crossing:
         raise InvalidInput(

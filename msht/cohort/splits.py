@@ -43,7 +43,7 @@ from msht.cohort.manifest import (
     images_folder,
     require_two_classes,
 )
-from msht.cohort.roles import choose_test, copies_of, refuse_crossing_pairs
+from msht.cohort.roles import choose_test, chosen_test, copies_of, refuse_crossing_pairs
 from msht.cohort.tables import read_table, write_table
 from msht.errors import InvalidInput
 from msht.files import read_json, write_json
@@ -163,8 +163,7 @@ def make_split(
     Source: scikit-learn's StratifiedGroupKFold.
     """
     check_settings(folds, seed, test_fraction)
-    if test_where is not None and hold_out_site is not None:
-        raise InvalidInput("--test-where and --hold-out-site both choose the test role.", "Give one of them.")
+    chosen = chosen_test(manifest.frame, test_where, hold_out_site)
     column = manifest.group_column
     if column is None and not by_image:
         raise InvalidInput(
@@ -179,8 +178,7 @@ def make_split(
     groups = groups_of(frame, column)
     merged = merge_groups(groups, frame["image"], pairs)
     alone = column is None and not pairs  # every image by itself: a plain stratified draw is better balanced
-    where = test_where if hold_out_site is None else ("site", hold_out_site)
-    if where is None:
+    if chosen is None:
         share = share_of_test(test_fraction, frame["label"], merged)
         check_size(frame["label"], merged, folds=folds, test=share, unit=UNITS[column])
         is_test = np.zeros(len(frame), dtype=bool)
@@ -188,7 +186,7 @@ def make_split(
         is_test[np.concatenate(parts[: share.numerator])] = True
         rule = f"drawn at random by {column or 'image'}, {share.numerator} in {share.denominator}"
     else:
-        option = f"--test-where {where[0]}={where[1]}" if hold_out_site is None else f"--hold-out-site {where[1]}"
+        where, option = chosen
         is_test = choose_test(frame, groups, where, option)
         refuse_crossing_pairs(frame, is_test, pairs, set(copies), option)
         rule = f"rows with {where[0]} = {where[1]}" if hold_out_site is None else f"site {where[1]} held out"

@@ -251,10 +251,23 @@ def _separator(header: str, usual: str) -> str:
     return max((usual, *(s for s in ",;\t" if s != usual)), key=columns)
 
 
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write a CSV or Parquet table, whole or not at all."""
+def refuse_other_endings(path: Path) -> None:
+    """Refuse a name that no table is written to.
+
+    Raises:
+        InvalidInput: for any ending but .csv and .parquet.
+    """
     if path.suffix.lower() not in {".csv", ".parquet"}:
         raise InvalidInput(f"{path} should be a table but ends in '{path.suffix}'.", "Use .csv or .parquet.")
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a CSV or Parquet table, whole or not at all.
+
+    Raises:
+        InvalidInput: for another ending.
+    """
+    refuse_other_endings(path)
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".parquet":
             frame.to_parquet(temporary, index=False)

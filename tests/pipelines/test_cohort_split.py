@@ -243,6 +243,29 @@ def test_an_impossible_split_is_one_sentence_and_writes_nothing(
     assert sorted(manifest.parent.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"out": Path("s.xlsx")}, "should be a table"),
+        ({"test_where": "cohort=Validation"}, "names the column 'cohort'"),
+        ({"test_where": "site=Z"}, "fits no row"),
+        ({"hold_out_site": "Z"}, "fits no row"),
+        ({"test_where": "site=B", "hold_out_site": "B"}, "both choose the test role"),
+    ],
+)
+def test_what_can_be_known_beforehand_is_said_before_any_image_is_read(
+    manifest: Path, settings: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pipelines.cohort as module
+
+    def never(*_: Any) -> None:
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr(module, "sha256_of", never)
+    with pytest.raises(InvalidInput, match=words):
+        split_cohort(manifest, **{"out": manifest.parent / "s.csv", **settings})
+
+
 def test_a_site_of_patients_who_were_seen_elsewhere_too_is_refused(manifest: Path) -> None:
     frame = pd.read_csv(manifest, dtype="string")
     frame.loc[0, "site"] = "B"

@@ -85,9 +85,10 @@ def test_grad_cam_equals_its_definition_by_autograd(layer: str) -> None:
     if activation.ndim == 3:
         activation, gradient = (tensor[:, 1:].transpose(1, 2).unflatten(2, (2, 2)) for tensor in (activation, gradient))
     expected = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1).detach()
-    np.testing.assert_allclose(
-        raw_class_activation_map(network, batch, layer=layer), expected.numpy(), rtol=1e-4, atol=1e-9
-    )
+    # Sums over channels that cancel round by what they are summed of, which differs between processors.
+    rounding = 1e-5 * float(expected.abs().max())
+    found = raw_class_activation_map(network, batch, layer=layer)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=rounding)
 
 
 def test_maps_are_those_of_the_library_before_its_stretching() -> None:
