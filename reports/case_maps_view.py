@@ -145,6 +145,7 @@ def slides_view(report: CaseReport, words: Words) -> list[dict[str, str]]:
             "heading": words.say("slide_heading", name=wording.short_name(slide.name, 60)),
             "picture": f"slide-{index}.jpg",
             "said": words.say("slide_counts", **_counted(slide, words)),
+            "key": words.say("slide_key"),
             "alt": words.say("slide_alt", name=wording.short_name(slide.name, 60), **_counted(slide, words)),
         }
         for index, slide in enumerate(report.slides)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 from pypdf import PdfReader
 
@@ -25,7 +26,7 @@ from reports.case_index import CaseIndex, IndexRow, index_view
 from reports.case_maps_view import deciding_view
 from reports.case_parts import DecidingField, HeatMap, SlidePicture
 from reports.case_table_view import table_view
-from reports.fonts import chinese_font
+from reports.fonts import chinese_font, has_chinese_font
 from reports.words import Language, words_of
 
 MakeCase = Callable[..., CaseReport]
@@ -176,6 +177,21 @@ def test_a_slide_shows_its_weightiest_tiles_and_its_map_and_never_thousands_of_r
     assert "Tiles scored: 3,000; evaluable: 3,000; positive: 7." in texts[3]
     assert path.stat().st_size < 2_000_000
     assert write_case_report(report, tmp_path / "again.pdf").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("language", [language for language in ("en", "zh") if language == "en" or has_chinese_font()])
+def test_the_map_of_a_tall_slide_stays_on_the_page_of_its_words(
+    make_case: MakeCase, make_rows: MakeRows, tmp_path: Path, language: Language
+) -> None:
+    tall = tmp_path / "tall.png"
+    Image.new("RGB", (1000, 1600), "white").save(tall)
+    report = slide_case(make_case, make_rows, tmp_path, 30)
+    slide = report.slides[0].model_copy(update={"picture": tall})
+    path = write_case_report(report.model_copy(update={"slides": (slide,)}), tmp_path / "case.pdf", language=language)
+    pages = PdfReader(path).pages
+    assert len(pages) == 4
+    assert "slide one.svs" in pages[3].extract_text()
+    assert len(pages[3].images) == 1
 
 
 UNLIKE = {

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
-from reports.slide_map import OPACITY, MapTile, SlideMap, _title, cover, draw_slide_map, paint
+from reports.slide_map import CAVEAT, OPACITY, MapTile, SlideMap, _title, cover, draw_slide_map, paint
+from reports.words import words_of
 
 
 def slide(*tiles: MapTile, **changes: object) -> SlideMap:
@@ -30,6 +35,32 @@ def slide(*tiles: MapTile, **changes: object) -> SlideMap:
         tiles=tiles,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_the_chinese_page_explains_every_english_word_of_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+    saved = Figure.savefig
+
+    def listened(figure: Figure, *words: Any, **options: Any) -> None:
+        found.extend(text.get_text().replace("\n", " ") for text in figure.findobj(Text) if text.get_visible())
+        saved(figure, *words, **options)
+
+    monkeypatch.setattr(Figure, "savefig", listened)
+    drawn = slide(MapTile(1000, 500, 200, 0.2), MapTile(1200, 500, 200, None), MapTile(1400, 500, 200, 0.9, novel=True))
+    draw_slide_map(drawn)
+    title = next(text for text in found if text.startswith("smear.svs"))
+    said_otherwise = {title, CAVEAT, ""}  # the caveat is the page's own sentence on colour
+    labels = {
+        text
+        for text in found
+        if text not in said_otherwise and not text.replace(".", "").isdigit() and "µm" not in text
+    }
+    assert len(labels) == 6
+    key = words_of("zh").say("slide_key")
+    assert [text for text in labels if f"{text}，" not in key and f"{text}（" not in key] == []
+    for words in ("tiles scored", "case threshold", "Decision support, not a diagnosis"):
+        assert words in title
+        assert words in key
 
 
 def test_where_tiles_overlap_the_map_is_their_mean() -> None:
