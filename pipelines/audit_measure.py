@@ -19,9 +19,9 @@ from msht.cohort.duplicates import fingerprint
 from msht.errors import UnreadableImage
 from msht.images.colour import background_colour, cell_mask
 from msht.images.quality import BLANK_CONTRAST, MEASURED_EDGE, measure_quality
-from msht.images.reading import FORMAT_SUFFIXES, MAX_PIXELS, decode_image, read_bytes
+from msht.images.reading import FORMAT_SUFFIXES, MAX_PIXELS, decode_image, has_several_frames, read_bytes
 
-MEASURE = 2
+MEASURE = 3
 """Raised whenever the same file would be measured differently than before."""
 
 COLOURS = tuple(
@@ -111,7 +111,7 @@ def trouble_of(data: bytes, path: Path, error: UnreadableImage) -> str:
         with Image.open(io.BytesIO(data)) as image:
             found = "JPEG" if image.format == "MPO" else str(image.format)
             pixels = image.size[0] * image.size[1]
-            frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+            several = has_several_frames(image)
     except Image.DecompressionBombError:
         return "decompression bomb"
     except Exception:  # broken headers raise many kinds
@@ -122,7 +122,7 @@ def trouble_of(data: bytes, path: Path, error: UnreadableImage) -> str:
         return "wrong ending"
     if pixels > MAX_PIXELS:
         return "decompression bomb"
-    if frames > 1:
+    if several:
         return "animated or paged"
     return "truncated" if _ends_early(data, found, error) else "damaged"
 

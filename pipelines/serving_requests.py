@@ -73,8 +73,8 @@ class Limits:
     """In which a body must have come."""
     answer_seconds: float = 120.0
     """In which a request is answered once its body is here."""
-    max_pixels: int = min(MAX_PIXELS, 178_956_970)
-    """Of an image; the lower of the reader's own limit and Pillow's."""
+    max_pixels: int = MAX_PIXELS
+    """Of an image; the reader's own limit."""
     decoding_seconds: float = TIME_LIMIT
     """For one image; the reader's own limit."""
 

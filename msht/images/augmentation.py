@@ -77,6 +77,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Named settings; what a preset does not name is off."""
 
 
+MOST_SCALE = 10.0
+"""Magnification, or its inverse, beyond which no cell is one any more."""
+
+
 class Augmentation(BaseModel):
     """How much views may vary; a name gives the numbers, and any number given beside it wins.
 
@@ -131,8 +135,8 @@ class Augmentation(BaseModel):
             low, high = getattr(self, field)
             if low > high:
                 raise ValueError(f"{field} must ascend, but is ({low}, {high})")
-        if self.scale[0] <= 0:
-            raise ValueError(f"scale must be positive, but starts at {self.scale[0]}")
+        if not (self.scale[0] >= 1 / MOST_SCALE and self.scale[1] <= MOST_SCALE):
+            raise ValueError(f"scale must lie between {1 / MOST_SCALE:g} and {MOST_SCALE:g}, but is {self.scale}")
         return self
 
 

@@ -7,12 +7,12 @@ otherwise decide the statistics of a sparse smear.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from msht.images.quality import NOISE_SATURATION
 
@@ -21,11 +21,21 @@ Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Triple = tuple[float, float, float]
 
+Spread = Annotated[float, Field(ge=0)]
+Strength = Annotated[float, Field(gt=0)]
+
 LEAST_CELLS = 200
 """Pixels of cells below which no stain is estimated and the field stays as it is."""
 
 _TRANSMITTED = 240.0
 """Intensity of unstained glass in Macenko's optical density, as in the author's published example."""
+
+
+_TOLD_APART = 100.0
+"""Condition of the matrix of two stains beyond which they are one dye."""
+
+_CERTAIN = 1e8
+"""Condition of a fit's equations beyond which what solves them is an accident of rounding."""
 
 
 def cell_mask(pixels: Pixels) -> Mask:
@@ -69,8 +79,8 @@ def flat_field(pixels: Pixels) -> Pixels:
     """Divide out uneven illumination: a paraboloid fitted to the logarithm of the background's luminance.
 
     Two more rounds leave out what lies off the first fit, so that pale cells do not count as shade. A field
-    with less than a tenth of background is returned unchanged. Source: retrospective shading correction by a
-    parametric surface, Likar et al. (2000), J. Microsc. 197:285.
+    with less than a tenth of background, or too thin to tell a slope from a bend, is returned unchanged.
+    Source: retrospective shading correction by a parametric surface, Likar et al. (2000), J. Microsc. 197:285.
     """
     height, width = pixels.shape[:2]
     step = max(1, max(height, width) // 128)
@@ -85,7 +95,10 @@ def flat_field(pixels: Pixels) -> Pixels:
         if clear.mean() < 0.1:
             return pixels.copy()
         seen = terms[clear.ravel()]
-        weights = np.linalg.solve(seen.T @ seen, seen.T @ logarithm[clear])  # far quicker than a factorisation
+        squared = seen.T @ seen
+        if np.linalg.cond(squared) > _CERTAIN:
+            return pixels.copy()
+        weights = np.linalg.solve(squared, seen.T @ logarithm[clear])  # far quicker than a factorisation
         residual = logarithm - (terms @ weights).reshape(logarithm.shape)
         spread = 1.4826 * np.median(np.abs(residual[clear] - np.median(residual[clear])))
         clear = clear & (np.abs(residual) <= 2.5 * max(float(spread), 0.005))
@@ -103,23 +116,29 @@ def _paraboloid(height: int, width: int) -> Floats:
 class LabStatistics(BaseModel):
     """Mean and standard deviation of cells in CIE L*a*b*, the target of Reinhard's transfer."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     mean: Triple
-    std: Triple
+    std: tuple[Spread, Spread, Spread]
 
 
 class StainMatrix(BaseModel):
     """Two stains as unit vectors of optical density in (R, G, B), and their strong concentrations."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     first: Triple
     """The stain that absorbs more red: azure or haematoxylin."""
     second: Triple
     """The other: eosin."""
-    strong: tuple[float, float]
+    strong: tuple[Strength, Strength]
     """99th percentile of each stain's concentration in cells."""
+
+    @model_validator(mode="after")
+    def _stains_differ(self) -> StainMatrix:
+        if not np.linalg.cond(np.stack([self.first, self.second], axis=1)) <= _TOLD_APART:
+            raise ValueError("first and second must be two stains that can be told apart, measured by stain_matrix")
+        return self
 
 
 def lab_statistics(pixels: Pixels) -> LabStatistics | None:
@@ -176,7 +195,7 @@ def stain_matrix(pixels: Pixels, *, least_density: float = 0.15, tail: float = 1
     ends = [plane @ (np.cos(angle), np.sin(angle)) for angle in np.percentile(angles, [tail, 100 - tail])]
     first, second = sorted(ends, key=lambda end: -end[0])
     stains = np.stack([first, second], axis=1)
-    if np.linalg.cond(stains) > 100:
+    if np.linalg.cond(stains) > _TOLD_APART:
         return None  # a single dye: two stains cannot be told apart
     strong = np.percentile(np.linalg.pinv(stains) @ stained.T, 99, axis=1)
     if strong.min() <= 0:

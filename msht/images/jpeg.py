@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -22,22 +24,38 @@ class Scan(NamedTuple):
     """How many of the colour components it holds."""
 
 
-def first_scan(data: bytes) -> Scan | None:
-    """Find the first scan of a JPEG by going from marker to marker; None where there is none (ITU-T T.81, B.1.1)."""
-    if not data.startswith(b"\xff\xd8"):
-        return None
+_START_OF_SCAN = 0xDA
+
+MOST_MARKERS = 10_000
+"""Before the first scan, fill bytes among them; a photograph has some twenty."""
+
+
+def markers(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Go through a JPEG from marker to marker, up to its first scan (ITU-T T.81, B.1.1).
+
+    Yields:
+        A marker, its place, and where what belongs to it ends; a fill byte is a step of its own.
+    """
     place = 2
     while place + 5 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
+        marker, end = data[place + 1], place + 2
         if marker == 0xFF:  # a fill byte
-            place += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # these stand alone
-            place += 2
-        else:
-            end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-            if marker == 0xDA:
-                return Scan(end, data[place + 4])
-            place = end
+            end = place + 1
+        elif marker != 0x01 and not 0xD0 <= marker <= 0xD7:  # those stand alone
+            end += int.from_bytes(data[place + 2 : place + 4], "big")
+        yield marker, place, end
+        if marker == _START_OF_SCAN:
+            return
+        place = end
+
+
+def first_scan(data: bytes) -> Scan | None:
+    """Find the first scan of a JPEG; None where there is none within `MOST_MARKERS`."""
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    for marker, place, end in islice(markers(data), MOST_MARKERS):
+        if marker == _START_OF_SCAN:
+            return Scan(end, data[place + 4])
     return None
 
 

@@ -32,7 +32,7 @@ class Preprocessing(BaseModel):
 
     crop: int | None = Field(default=None, ge=1)
     """Edge of the centred square in px of the field; the largest square if None or if the field is small."""
-    size: int = Field(ge=8)
+    size: int = Field(ge=8, le=8192)
     """Edge of the network's input in px."""
     mean: Triple | None = None
     """Subtracted from each channel of [0, 1]; None: nothing is."""

@@ -27,9 +27,10 @@ from PIL import (
 )
 
 from msht.errors import UnreadableImage
+from msht.images.headers import opens_quickly
 from msht.images.jpeg import damage_of, first_scan, in_one_scan, plain_jpeg
 from msht.images.scratch import scratch
-from msht.images.srgb import changes_colour, to_srgb
+from msht.images.srgb import Samples, changes_colour, is_invisible, to_srgb
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -46,8 +47,8 @@ FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
 IMAGE_SUFFIXES: frozenset[str] = frozenset(suffix for group in FORMAT_SUFFIXES.values() for suffix in group)
 """Endings, in lower case, of files that are taken for images."""
 
-MAX_PIXELS = 200_000_000
-"""Larger images are refused before decoding."""
+MAX_PIXELS = 178_956_970
+"""Larger images are refused before decoding; Pillow refuses them by itself."""
 
 TIME_LIMIT = 30.0
 """Seconds that decoding may take; a field of 1390 x 1038 px takes a few thousandths of one."""
@@ -60,7 +61,8 @@ BOUNDED_BYTES = 2**26
 
 _SIMPLE_TIFF = frozenset({"raw", "tiff_lzw", "packbits", "tiff_adobe_deflate", "tiff_deflate"})
 _ORIENTATION_TAG = 0x0112
-_BITS_PER_SAMPLE_TAG = 258
+_BITS_PER_SAMPLE_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 339
+_SIGNED = 2
 _PNG_BIT_DEPTH_BYTE = 24
 # Importing a plugin registers its format; only these are tried, so that no exotic decoder ever runs. A JPEG
 # with a second picture inside, as cameras write it, is opened by the first and then called "MPO".
@@ -137,7 +139,7 @@ def read_image(
 
     Args:
         path: an image file.
-        max_pixels: refuse larger images before decoding; Pillow's own limit of 178,956,970 holds besides.
+        max_pixels: refuse larger images before decoding; more than `MAX_PIXELS` are refused in any case.
         time_limit: seconds that decoding may take; see `decode_image`.
         passing: whether the pixels may lie in memory that the thread's next reading of this kind writes over.
 
@@ -174,18 +176,19 @@ def decode_image(
     """Decode the bytes of an image file as `read_image` does; `path` names it and gives its ending.
 
     The time limit holds in one of two ways. What the header bounds to a second or so of work (`BOUNDED_PIXELS`,
-    counting each pass that a progressive file makes over them) is decoded here. Anything else is decoded in a
-    process of its own, which is killed when the time is up: no thread can be stopped inside a decoder.
+    counting each pass that a progressive file makes over them) is decoded here. Anything else, also a file whose header
+    alone could take long (`opens_quickly`), is decoded in a process of its own, which is killed when the time is up: no
+    thread can be stopped inside a decoder.
 
     Raises:
         UnreadableImage: as `read_image`.
     """
     if not data:
         raise UnreadableImage(f"{path} is empty (0 bytes).", "Copy the file again from where it was made.")
-    with _open(data, path, max_pixels) as image:
-        bounded = _passes(image, data) * image.size[0] * image.size[1] <= BOUNDED_PIXELS
-        if bounded and len(data) <= BOUNDED_BYTES:
-            return _decoded(image, data, path, passing)
+    if len(data) <= BOUNDED_BYTES and opens_quickly(data):
+        with _open(data, path, max_pixels) as image:
+            if _passes(image, data) * image.size[0] * image.size[1] <= BOUNDED_PIXELS:
+                return _decoded(image, data, path, passing)
     from msht.images.apart import decode_apart
 
     return decode_apart(data, path, max_pixels=max_pixels, time_limit=time_limit)
@@ -205,18 +208,14 @@ def plain_pixels(data: bytes, path: Path) -> Pixels | None:
     """Decode a plain JPEG to the pixels of `decode_image`, RGB uint8 (H, W, 3), without digest and record.
 
     They lie in scratch memory: the thread's next call writes over them. None for any other file, which
-    `decode_image` reads.
-
-    Raises:
-        UnreadableImage: if the header is none of an image that may be read.
+    `decode_image` reads or refuses.
     """
     scan = first_scan(data)
     if scan is not None and path.suffix.lower() in FORMAT_SUFFIXES["JPEG"] and len(data) <= BOUNDED_BYTES:
         size = _plain_size(data[: scan.start])
         if size is not None:
             return plain_jpeg(data, size, scratch("decoded", *size, 3))
-    with _open(data, path, MAX_PIXELS):
-        return None
+    return None
 
 
 def _decoded(image: Image.Image, data: bytes, path: Path, passing: bool = False) -> DecodedImage:
@@ -231,7 +230,12 @@ def _decoded(image: Image.Image, data: bytes, path: Path, passing: bool = False)
         if damage is not None:
             raise _damaged(path, damage)
         orientation, already_upright = _load(image, path)
-        converted, conversions = to_srgb(image, _bits(image, data), path)
+        if is_invisible(image):
+            raise UnreadableImage(
+                f"{path} is transparent everywhere (its alpha is 0), so that nothing can be seen.",
+                "Export it without transparency.",
+            )
+        converted, conversions = to_srgb(image, _samples(image, data), path)
         if orientation != 1:
             converted = converted if already_upright else converted.transpose(_UPRIGHT[orientation])
             conversions.append(f"turned upright (EXIF orientation {orientation})")
@@ -293,7 +297,7 @@ def _open(data: bytes, path: Path, max_pixels: int) -> Image.Image:
             "Remove it from the list, or export it again as PNG or JPEG.",
         ) from error
     except Image.DecompressionBombError as error:
-        raise _too_large(path, str(error)) from error
+        raise _too_large(path, f"more than {MAX_PIXELS:,} px") from error
     except Exception as error:  # plugins raise many kinds on a broken header
         raise _damaged(path, error) from error
     allowed = FORMAT_SUFFIXES["JPEG" if image.format == "MPO" else str(image.format)]
@@ -304,18 +308,23 @@ def _open(data: bytes, path: Path, max_pixels: int) -> Image.Image:
         )
     try:
         width, height = image.size
-        # A camera's MPO carries a preview beside the photograph; there the first frame is the image.
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        # Whether there is another is asked, not how many: counting them goes through the whole file.
+        several = has_several_frames(image)
     except Exception as error:  # a TIFF whose directory is broken tells so only when asked
         raise _damaged(path, error) from error
     if width * height > max_pixels:
         raise _too_large(path, f"{width} x {height} px, {width * height:,} in all; the limit is {max_pixels:,}")
-    if frames != 1:
+    if several:
         raise UnreadableImage(
-            f"{path} holds {frames} frames or pages; which of them is the field cannot be known.",
+            f"{path} holds more than one frame or page; which of them is the field cannot be known.",
             "Export the one that is meant as a single image.",
         )
     return image
+
+
+def has_several_frames(image: Image.Image) -> bool:
+    """Whether a file holds more than one picture; the preview that a camera's MPO carries is not counted."""
+    return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
 def _load(image: Image.Image, path: Path) -> tuple[int, bool]:
@@ -339,13 +348,18 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _UPRIGHT else 1
 
 
-def _bits(image: Image.Image, data: bytes) -> int:
-    """Bits a sample in the file; Pillow hides this for colour images, which it reduces to eight itself."""
+def _samples(image: Image.Image, data: bytes) -> Samples:
+    """How the file holds its samples; Pillow hides it for colour images, which it reduces to eight bits itself."""
     if image.format == "PNG":
-        return data[_PNG_BIT_DEPTH_BYTE]
+        return Samples(bits=data[_PNG_BIT_DEPTH_BYTE])
     if image.format == "TIFF":
-        return int(max(image.tag_v2.get(_BITS_PER_SAMPLE_TAG, (1,))))  # type: ignore[attr-defined]
-    return 8
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        return Samples(
+            bits=int(max(tags.get(_BITS_PER_SAMPLE_TAG, (1,)))),
+            signed=tags.get(_SAMPLE_FORMAT_TAG) in (_SIGNED, (_SIGNED,) * len(image.getbands())),
+            white_is_zero=tags.get(_PHOTOMETRIC_TAG) == 0,
+        )
+    return Samples()
 
 
 def _too_large(path: Path, detail: str) -> UnreadableImage:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from msht.errors import InvalidInput
 from msht.images.slide_files import forget_slide, load_openslide, unreadable_slide
-from msht.images.srgb import to_srgb
+from msht.images.srgb import Samples, to_srgb
 
 if TYPE_CHECKING:
     from openslide import OpenSlide
@@ -137,7 +137,7 @@ def _decoded(
         image = image.convert("RGB")
         if profile is not None:
             image.info["icc_profile"] = profile
-    image, words = to_srgb(image, 8, path)
+    image, words = to_srgb(image, Samples(), path)
     return np.array(image), words
 
 

@@ -151,7 +151,7 @@ class Training(Section):
     augment_on: Literal["worker", "device"] = "worker"
     """Where random views are made: by the processes that read, or of whole batches on the device that trains; the
     draws are the same, and the views but for rounding."""
-    cache_gib: float = Field(4.0, ge=0)
+    cache_gib: float = Field(4.0, ge=0, le=2**20)
     """Memory for decoded images, in GiB; what does not fit is decoded again each time."""
 
     @model_validator(mode="after")

@@ -161,7 +161,17 @@ def test_parameters_of_different_transforms_are_not_tied() -> None:
     assert np.std(levels) > 5
 
 
-@pytest.mark.parametrize("wrong", [{"rotation": (10, -10)}, {"scale": (0, 1)}, {"hue": 0.7}, {"name": "wild"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rotation": (10, -10)},
+        {"scale": (0, 1)},
+        {"scale": (0.0005, 0.0005)},
+        {"scale": (1, 11)},
+        {"hue": 0.7},
+        {"name": "wild"},
+    ],
+)
 def test_settings_without_meaning_are_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         Augmentation(**wrong)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -163,3 +165,32 @@ def test_normalised_real_fields_are_more_alike(shared: Path) -> None:
 
     assert spread([reinhard(image, lab) for image in fields]) < 0.7 * spread(fields)
     assert spread([macenko(image, stains) for image in fields]) < 0.9 * spread(fields)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (2, 2), (2, 300), (3, 300), (30, 2048), (300, 1)])
+def test_a_field_too_thin_for_a_fit_of_its_light_stays_as_it_is_or_is_nearly_so(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).integers(215, 225, (*shape, 3), dtype=np.uint8)
+    evened = flat_field(pixels)
+    assert evened.shape == pixels.shape
+    assert np.abs(evened.astype(int) - pixels).max() <= 12
+    if min(shape) <= 3:
+        np.testing.assert_array_equal(evened, pixels)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"stain": "reinhard", "reinhard_target": {"mean": [math.nan, 0, 0], "std": [1, 1, 1]}},
+        {"stain": "reinhard", "reinhard_target": {"mean": [50, 0, 0], "std": [-1, 1, 1]}},
+        {"stain": "macenko", "macenko_target": {"first": [0, 0, 0], "second": [0, 0, 0], "strong": [1, 1]}},
+        {"stain": "macenko", "macenko_target": {"first": [1, 2, 3], "second": [1, 2, 3], "strong": [1, 1]}},
+        {
+            "stain": "macenko",
+            "macenko_target": {"first": [0.6, 0.7, 0.3], "second": [0.1, 0.9, 0.2], "strong": [1, 0]},
+        },
+        {"stain": "macenko", "macenko_target": {"first": [math.inf, 0, 0], "second": [0, 1, 0], "strong": [1, 1]}},
+    ],
+)
+def test_a_target_that_no_cells_have_is_refused(target: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Colour.model_validate(target)

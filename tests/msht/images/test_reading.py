@@ -150,6 +150,16 @@ def test_a_colour_profile_is_converted_as_littlecms_does(tmp_path: Path) -> None
     assert read.record.conversions == ("colour profile converted to sRGB",)
 
 
+def test_a_colour_profile_holds_for_luminance_and_chrominance_too(tmp_path: Path) -> None:
+    profile, picture = wide_gamut_profile(), Image.new("RGB", (16, 16), (90, 160, 60))
+    picture.save(tmp_path / "rgb.tif", icc_profile=profile)
+    picture.convert("YCbCr").save(tmp_path / "ycc.tif", icc_profile=profile)
+    rgb, ycc = read_image(tmp_path / "rgb.tif"), read_image(tmp_path / "ycc.tif")
+    assert np.abs(rgb.pixels[0, 0].astype(int) - (90, 160, 60)).max() > 10
+    np.testing.assert_allclose(ycc.pixels[0, 0].astype(int), rgb.pixels[0, 0].astype(int), atol=6)
+    assert ycc.record.conversions == ("YCbCr converted to RGB", "colour profile converted to sRGB")
+
+
 def test_a_profile_that_means_srgb_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "srgb.png"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -196,9 +206,9 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     Image.fromarray(np.ones((4, 4), np.float32)).save(folder / "float.tif")
     frames = [Image.fromarray(scene()), Image.fromarray(255 - scene())]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
-    files["moving.gif"] = (folder / "moving.gif", "2 frames")
+    files["moving.gif"] = (folder / "moving.gif", "more than one frame")
     frames[0].save(folder / "pages.tif", save_all=True, append_images=frames[1:])
-    files["pages.tif"] = (folder / "pages.tif", "2 frames")
+    files["pages.tif"] = (folder / "pages.tif", "more than one frame")
     Image.new("1", (20_000, 11_000)).save(folder / "bomb.png")
     files["bomb.png"] = (folder / "bomb.png", "too large")
     files["absent.jpg"] = (folder / "absent.jpg", "No such file")
@@ -394,8 +404,7 @@ def test_a_plain_photograph_has_the_same_pixels_with_and_without_its_record(tmp_
     np.testing.assert_array_equal(plain_pixels(path.read_bytes(), path), np.asarray(Image.open(path)))
     Image.fromarray(scene()).save(path, progressive=True)
     assert plain_pixels(path.read_bytes(), path) is None
-    with pytest.raises(UnreadableImage, match="known format"):
-        plain_pixels(b"no picture", path)
+    assert plain_pixels(b"no picture", path) is None
 
 
 def test_a_header_that_is_known_does_not_vouch_for_what_follows_it(tmp_path: Path) -> None:
@@ -406,8 +415,7 @@ def test_a_header_that_is_known_does_not_vouch_for_what_follows_it(tmp_path: Pat
     assert plain_pixels(whole[:-200], path) is None
     with pytest.raises(UnreadableImage, match="damaged"):
         decode_image(whole[:-200], path)
-    with pytest.raises(UnreadableImage, match=r"its name ends in '\.png'"):
-        plain_pixels(whole, path.with_suffix(".png"))
+    assert plain_pixels(whole, path.with_suffix(".png")) is None
 
 
 def test_a_preview_inside_a_photograph_is_not_taken_for_a_pass_over_it(tmp_path: Path) -> None:
