@@ -207,7 +207,8 @@ def card(
     title: Annotated[str | None, Option(help="For people; else the name.")] = None,
     images: Images = None,
     update: Annotated[
-        bool, Option("--update", help="Count anew and keep the answers of a card that is there.")
+        bool,
+        Option("--update", help="Count anew, keep answers and comments of the card that is there, say what changed."),
     ] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace a card although it was edited.")] = False,
 ) -> None:
@@ -227,6 +228,10 @@ def card(
         overwrite=overwrite,
     )
     say(f"{out}: {made.images_in_all} images counted; {made.unanswered} answers are unknown and asked for in the card.")
+    for sentence in made.kept:
+        say(f"Kept: {sentence}.")
+    for sentence in made.replaced:
+        say(f"Replaced: {sentence}.")
     if audit is None:
         say("No audit was given: the card says so. Give its folder with --audit.")
     say(f"When it is filled in, name it to `msht cohort split --card {out}`, and every report prints it.")

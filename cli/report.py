@@ -53,7 +53,7 @@ def case(
     """Write the report of one case, or with --all of every case: two pages, and more only to list many fields."""
     from cli.show import progress, say
     from msht.errors import InvalidInput
-    from pipelines.report_case_entered import facts_of, read_entered
+    from pipelines.report_case_entered import facts_of, read_entered, together
 
     if every == (case is not None):
         raise InvalidInput("Neither a case nor all are named." if not every else "--case and --all are both given.",
@@ -86,7 +86,7 @@ def case(
             scores,
             case,
             out,
-            entered=[*facts, *of_case],
+            entered=together(facts, of_case, case),
             microns_per_pixel=microns_per_pixel,
             device=device,
             language=language.value,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FOLDER = Path(__file__).parent / "cards"
+COUNTED_SECTIONS = {"## Groups": "- distinct `", "## Images by site": "|"}
+"""Sections of a counted card's text, and how each of their lines begins."""
 
 
 def list_cards() -> list[str]:
@@ -146,7 +148,8 @@ def _tables(manifest: pd.DataFrame, labels: list[str]) -> str:
     groups = [(c, _distinct(manifest, c)) for c in ("patient_id", "case_id", "slide_id")]
     lines = [f"- distinct `{column}`: {count}" for column, count in groups if column in manifest.columns]
     lines += [
-        f"- distinct `{column}` with {label} images: {manifest.loc[manifest['label'] == label, column].nunique()}"
+        f"- distinct `{column}` with {in_table(label)} images: "
+        f"{manifest.loc[manifest['label'] == label, column].nunique()}"
         for column, count in groups
         if count != UNKNOWN
         for label in labels
@@ -154,10 +157,22 @@ def _tables(manifest: pd.DataFrame, labels: list[str]) -> str:
     if lines:
         parts.append("## Groups\n\n" + "\n".join(lines))
     if "site" in manifest.columns:
-        head = f"| site | {' | '.join(labels)} |\n|---|{'---|' * len(labels)}"
+        head = f"| site | {' | '.join(in_table(label) for label in labels)} |\n|---|{'---|' * len(labels)}"
         rows = [
-            f"| {site} | " + " | ".join(str(int((part["label"].astype(str) == x).sum())) for x in labels) + " |"
+            f"| {in_table(str(site))} | "
+            + " | ".join(str(int((part["label"].astype(str) == x).sum())) for x in labels)
+            + " |"
             for site, part in manifest.groupby("site")
         ]
         parts.append("## Images by site\n\n" + head + "\n" + "\n".join(rows))
     return "\n\n".join(parts)
+
+
+def in_table(name: str) -> str:
+    """A name as it stands in one cell of a Markdown table: no `|` that ends the cell, no line break."""
+    return one_line(name).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def one_line(words: str) -> str:
+    """Words with one space for every run of spaces, line breaks and other signs that cannot be printed."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())

@@ -5,18 +5,37 @@ A card says `unknown` where nothing is known; it never guesses.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from data_cards.front_matter import cut_card, read_keys
 from msht.errors import InvalidInput
 
 UNKNOWN: Final = "unknown"
 
+
+def _count(value: object) -> object:
+    """A count as it is written: digits without a sign, a leading zero, a point or a colon. A truth value is none."""
+    if value == UNKNOWN or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"0|[1-9][0-9]{0,14}", value):
+        return int(value)
+    raise ValueError(f"{_quoted(value)} is no count; write a whole number such as 24, or unknown")
+
+
+def _answer(value: object) -> object:
+    """Yes or no in whatever way YAML says it."""
+    written = str(value).strip().lower()
+    return {"true": "yes", "on": "yes", "false": "no", "off": "no"}.get(written, written)
+
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Count = Annotated[int, Field(ge=0)] | Literal["unknown"]
+Count = Annotated[int | Literal["unknown"], BeforeValidator(_count)]
+Answer = Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_answer)]
 
 
 class _Part(BaseModel):
@@ -53,7 +72,7 @@ class DataCard(_Part):
     title: Text
     source: Source
     terms: Text
-    redistribution: Literal["yes", "no", "unknown"]
+    redistribution: Answer
     consent: Text
     privacy: Text
     stain: Text
@@ -85,6 +104,10 @@ class DataCard(_Part):
         known = [count for count in numbers if not isinstance(count, str)]
         if len(known) == len(numbers) and self.images_in_all != sum(known):
             raise ValueError(f"images add up to {sum(known)}, but images_in_all says {self.images_in_all}")
+        if not isinstance(self.images_in_all, str) and self.images_in_all < sum(known):
+            raise ValueError(
+                f"the images that are known add up to {sum(known)}, but images_in_all says {self.images_in_all}"
+            )
         return self
 
 
@@ -92,8 +115,8 @@ def read_card(path: Path) -> DataCard:
     """Read and check a card.
 
     Raises:
-        InvalidInput: if the file cannot be read or a key is missing, unknown or has a wrong value; the
-            message names the file and the key.
+        InvalidInput: if the file cannot be read or a key is missing, unknown, there twice or has a wrong value;
+            the message names the file and the key or line.
     """
     path = Path(path)
     try:
@@ -113,22 +136,12 @@ def parse_card(text: str, *, where: str) -> DataCard:
     Raises:
         InvalidInput: as `read_card`.
     """
-    lines = text.replace("\r\n", "\n").removeprefix("\ufeff").split("\n")
-    end = next((i for i, line in enumerate(lines[1:], start=1) if line.rstrip() == "---"), None)
-    if lines[0].rstrip() != "---" or end is None:
-        raise InvalidInput(
-            f"{where} has no YAML front matter.", "Begin the card with a line '---', the keys, a line '---'."
-        )
-    try:
-        keys = yaml.safe_load("\n".join(lines[1:end]))
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{where}: the front matter is not YAML ({error}).", "Mend it.") from error
-    if not isinstance(keys, dict):
-        raise InvalidInput(f"{where}: the front matter is not a table of keys.", "Write 'key: value' lines.")
+    front, body = cut_card(text, where=where)
+    keys = read_keys(front, where=where)
     if "body" in keys:
         raise InvalidInput(f"{where}, key 'body': the Markdown is the body.", "Write it below the front matter.")
     try:
-        return DataCard.model_validate({**keys, "body": "\n".join(lines[end + 1 :]).strip()})
+        return DataCard.model_validate({**keys, "body": body})
     except ValidationError as error:
         raise _complaint(where, error) from error
 
@@ -142,11 +155,16 @@ def render_card(card: DataCard) -> str:
 
 def _complaint(where: str, error: ValidationError) -> InvalidInput:
     first = error.errors()[0]
-    # Where a value may be a number or `unknown`, pydantic adds the kind that it tried to the key.
-    parts = [str(part) for part in first["loc"]]
-    key = ".".join(part for part in parts if part not in {"constrained-int", "int", "literal['unknown']"})
+    key = ".".join(str(part) for part in first["loc"])
     said = first["msg"].removeprefix("Value error, ")
+    if first["input"] is None and first["type"] != "missing":
+        said = "there is no value; write unknown where nothing is known"
     place = f"{where}, key '{key}'" if key else where
     others = error.error_count() - 1
     more = f" ({others} more)" if others else ""
     return InvalidInput(f"{place}: {said}{more}.", "See data_cards/cards/phantom.md for a card that is right.")
+
+
+def _quoted(value: object) -> str:
+    words = str(value)
+    return f"'{words[:40]}...'" if len(words) > 40 else f"'{words}'"

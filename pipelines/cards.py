@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_cards.drafts import is_edited, keep_answers, render_draft
+from data_cards.drafts import is_edited, render_draft, update_draft
 from data_cards.library import card_for, card_from_manifest
 from data_cards.schema import UNKNOWN, DataCard, read_card
 from msht.cohort.manifest import CLASSES
@@ -54,11 +54,15 @@ class WrittenCard:
         card: as it is read back.
         images_in_all: counted.
         unanswered: questions that a person has to answer.
+        kept: of an update: answers that were kept although the manifest says something else, a sentence each.
+        replaced: of an update: values of the former card that are not in this one.
     """
 
     card: DataCard
     images_in_all: int
     unanswered: int
+    kept: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
 
 def write_card(
@@ -80,10 +84,11 @@ def write_card(
         out: the card, ending in .md.
         audit: folder of the audit of this manifest.
         split: a split of this manifest; images are counted by role.
-        name: short name; None: made from the file's.
-        title: for people; None: the name.
+        name: short name; None: the one that an updated card has, else made from the file's.
+        title: for people; None: the one that an updated card has, else the name.
         images: folder of the images, if they moved.
-        update: count anew and keep the answers that the card at `out` holds.
+        update: count anew and keep the answers and comments that the card at `out` holds; a name or title given
+            here replaces them.
         overwrite: replace the card at `out` although it was edited.
 
     Raises:
@@ -121,18 +126,23 @@ def write_card(
         labels_unit=UNKNOWN,
         audit_digest=audit_digest,
     )
-    if update and out.exists():
-        card = keep_answers(card, read_card(out))
-    text, unanswered = render_draft(card)
-    write_text(out, text)
-    return WrittenCard(read_card(out), len(frame), unanswered)
+    if not (update and out.exists()):
+        text, unanswered = render_draft(card)
+        write_text(out, text)
+        return WrittenCard(read_card(out), len(frame), unanswered)
+    settled = [key for key, value in (("name", name), ("title", title)) if value is not None]
+    draft = update_draft(card, _text_of(out), where=str(out), settled=settled)
+    write_text(out, draft.text)
+    return WrittenCard(read_card(out), len(frame), draft.unanswered, draft.kept, draft.replaced)
 
 
 def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} exists and cannot be read ({error}).", "Give --out another name.") from error
+        raise InvalidInput(
+            f"{path} exists and cannot be read ({error}).", "Mend it, or give --out another name."
+        ) from error
 
 
 def _plain_name(stem: str) -> str:

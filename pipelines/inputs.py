@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,11 @@ def find_inputs(
 
 
 def name_inputs(
-    found: Iterable[Found], taken: Callable[[str], Path | None], case_from: str | None
+    found: Iterable[Found],
+    taken: Callable[[str], Path | None],
+    case_from: str | None,
+    *,
+    repeated: Callable[[Path, str], bool] = lambda _path, _name: False,
 ) -> Iterator[ScoreInput]:
     """Give each file that was found its name and case; a file that was found twice is given once.
 
@@ -76,15 +81,18 @@ def name_inputs(
         found: the files.
         taken: path of the input that has a name already; None where the name is free.
         case_from: see `find_inputs`.
+        repeated: whether a file, here under a name, was given before under any.
 
     Raises:
         InvalidInput: if two files cannot be told apart by name, or the expression is none.
     """
     pattern = _compile(case_from)
     for name, given, case, stray in found:
-        whole = given.absolute()
+        whole = _canonical(given)
         refused = stray or _not_for_tables(name, whole, "" if pattern else case)
         path, unique, case = Path(as_shell_word(str(whole))), printable(name), printable(case)
+        if stray is None and repeated(path, unique):
+            continue
         if (other := taken(unique)) is not None:
             if other == path:
                 continue
@@ -100,6 +108,20 @@ def name_inputs(
             except Stray as error:
                 refused = refused or error
         yield ScoreInput(unique, path, case, refused=refused)
+
+
+def _canonical(path: Path) -> Path:
+    """The one absolute path of a file, however its folder was written; a link in it is a file of its own."""
+    whole = path.absolute()
+    try:
+        return _real_folder(whole.parent) / whole.name
+    except (OSError, ValueError):  # a loop of links, or a NUL: found out when it is read
+        return whole
+
+
+@lru_cache(maxsize=1024)
+def _real_folder(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def several_folders(sources: Sequence[Path]) -> bool:

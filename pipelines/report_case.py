@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,9 +160,10 @@ def build_case_report(
     of_slides = "slide" in fields and bool((fields["slide"].notna() & (fields["slide"] != "")).any())
     if of_slides and microns_per_pixel is None:
         microns_per_pixel = scoring.tile_microns_per_pixel
+    networks = len(scoring.facts.folds) or len(description.folds)
     deciding = deciding_parts(maps, microns_per_pixel, decision.field_point.threshold, language)
     return CaseReport(
-        report_id=f"{bundle.short_digest[:6]}-{created:%Y%m%d-%H%M%S}-{_code(case)}",
+        report_id=f"{bundle.short_digest[:6]}-{created:%Y%m%d-%H%M%S}-{_code(row, fields, scoring, entered, language)}",
         case_id=case,
         created=created,
         call=row["call"],
@@ -182,7 +184,7 @@ def build_case_report(
         out_of_distribution=bool(evaluable and novel / evaluable > 0.5),
         field_threshold=decision.field_point.threshold,
         case_rule=decision.case_rule_in_words,
-        fields=field_rows(fields, scoring.refused_of(case), language),
+        fields=field_rows(fields, scoring.refused_of(case), language, networks=networks),
         deciding=deciding[:SHOWN],
         tiles=deciding if of_slides else (),
         slides=slide_parts(scoring.folder, fields, language) if of_slides else (),
@@ -246,7 +248,17 @@ def _pictures(scores: Path, case: str, fields: pd.DataFrame, language: Language)
     )
 
 
-def _code(case: str) -> str:
+def _code(
+    row: dict[str, Any], fields: pd.DataFrame, scoring: Scoring, entered: Sequence[tuple[str, str]], language: Language
+) -> str:
+    """Six digits of the digest of what the report rests on: two that say different things never share an id."""
     from msht.files import sha256_of_text
 
-    return sha256_of_text(case)[:6]
+    rests_on = [
+        {name: str(value) for name, value in row.items()},
+        [str(digest) for digest in fields["sha256"]],
+        scoring.facts.model_dump(mode="json"),
+        [list(fact) for fact in entered],
+        language,
+    ]
+    return sha256_of_text(json.dumps(rests_on, sort_keys=True))[:6]

@@ -21,6 +21,7 @@ from msht.files import cannot_write, sha256_of, sha256_of_text, write_text
 from pipelines.inputs import file_name_for
 from pipelines.progress import Interrupted, Progress, Silent, stage
 from pipelines.report_case import prepare_case_report
+from pipelines.report_case_entered import together
 from pipelines.report_case_parts import name_in_print
 from pipelines.report_case_scoring import Scoring, read_scoring
 from reports.case import CaseReport, write_case_report
@@ -124,7 +125,7 @@ def report_cases(
                     report = prepare_case_report(
                         scoring,
                         case,
-                        entered=[*entered, *by_case.get(case, ())],
+                        entered=together(entered, by_case.get(case, ()), case),
                         microns_per_pixel=microns_per_pixel,
                         created=run.created,
                         device=device,
@@ -278,8 +279,17 @@ class _Run:
             # All that lie there, not this call's alone: a stopped run may have moved some.
             outdated=tuple(printable(path.name) for path in sorted((self.out / OUTDATED).glob("*.pdf"))),
             outdated_folder=OUTDATED,
+            threshold_set=self._threshold_set(),
+            scoring=self.scoring.facts,
+            networks=len(description.folds),
+            synthetic=description.cohort["synthetic"],
         )
         return write_case_index(index, self.out / INDEX, language=self.language)
+
+    def _threshold_set(self) -> float | None:
+        cases = self.scoring.cases
+        overridden = cases[cases["threshold_overridden"].astype(bool)]
+        return None if overridden.empty else float(overridden["threshold"].iloc[0])
 
     def _row(self, row: dict[Any, Any], printable: Any) -> IndexRow:
         case = str(row["case"])

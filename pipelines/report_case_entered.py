@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msht.cohort.manifest import read_table
@@ -54,6 +54,20 @@ def facts_of(case: str, by_case: Mapping[str, Facts], table: Path) -> Facts:
             "Mend the id in the table, add a row (its cells may be empty), or leave --entered-table out.",
         )
     return by_case[case]
+
+
+def together(about_all: Sequence[tuple[str, str]], about_one: Sequence[tuple[str, str]], case: str) -> Facts:
+    """The facts about every case and those about one, as its report prints them.
+
+    Raises:
+        InvalidInput: if one is entered twice: side by side the page could contradict itself.
+    """
+    facts = (*about_all, *about_one)
+    names = [" ".join(name.split()).casefold() for name, _ in facts]
+    twice = next((name for name, folded in zip(facts, names, strict=True) if names.count(folded) > 1), None)
+    if twice is not None:
+        raise InvalidInput(f"'{twice[0]}' is entered twice for the case '{case}'.", "Enter each fact once.")
+    return facts
 
 
 def _text(value: object) -> str:

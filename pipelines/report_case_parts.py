@@ -93,8 +93,20 @@ def heat_map_part(maps: Maps | None, checked: dict[str, Any], view_size: int) ->
     )
 
 
-def field_rows(fields: pd.DataFrame, refused: pd.DataFrame, language: Language) -> tuple[FieldRow, ...]:
-    """A row for each scored field, then one for each file that could not be read."""
+_UNREADABLE, _UNPRINTABLE = "could not be read whole", "not read: its name cannot be printed"
+
+
+def field_rows(
+    fields: pd.DataFrame, refused: pd.DataFrame, language: Language, *, networks: int
+) -> tuple[FieldRow, ...]:
+    """A row for each scored field, then one for each file that could not be read.
+
+    Args:
+        fields: scored.
+        refused: rows of the table of rejected images.
+        language: of the page.
+        networks: that answered; of one alone there is no spread.
+    """
     rows = [
         FieldRow(
             name=name_in_print(str(field["image"]), language),
@@ -107,7 +119,7 @@ def field_rows(fields: pd.DataFrame, refused: pd.DataFrame, language: Language) 
             rejected_because=None if field["evaluable"] else str(field["not_evaluable_because"]),
             logit=float(field["raw_logit"]),
             probability=float(field["probability"]),
-            spread=float(field["spread"]),
+            spread=float(field["spread"]) if networks > 1 else None,
             out_of_distribution=bool(field["out_of_distribution"]),
             call=field["call"] if field["evaluable"] else None,
         )
@@ -118,7 +130,7 @@ def field_rows(fields: pd.DataFrame, refused: pd.DataFrame, language: Language) 
             name=name_in_print(str(image["image"]), language),
             sha256="",
             evaluable=False,
-            rejected_because="could not be read whole",
+            rejected_because=_UNPRINTABLE if "cannot be printed" in str(image["reason"]) else _UNREADABLE,
         )
         for image in refused.to_dict("records")
     ]

@@ -22,7 +22,7 @@ from pipelines.score_fields import FieldScorer, Row, ScoreSettings, decision_of
 from pipelines.score_folder import KIND, RECORD
 from pipelines.score_listing import list_inputs
 from pipelines.score_result import ScoreResult
-from pipelines.score_sources import LeftOut, links_left_out
+from pipelines.score_sources import LeftOut, Repeats, links_left_out
 from pipelines.score_store import Store
 from pipelines.score_tables import Written, write_tables
 from pipelines.words import now
@@ -97,6 +97,7 @@ def score_images(
         with Store(out, record, SAME) as store, ExitStack() as stack:
             try:
                 list_inputs(store, sources, bundle, settings, case_from, images, listed, progress)
+                record["repeats"] = store.repeats._asdict()
                 waiting = store.count_waiting()
                 scorer = stack.enter_context(_executor(bundle, settings, executor, ray_address)) if waiting else None
             except (InvalidInput, KeyboardInterrupt):
@@ -215,7 +216,8 @@ def finish(
     finished = {**record, "finished": now(), "summary": summary, "tables": written.digests}
     write_json(out / RECORD, finished)
     links = LeftOut(**record["links_left_out"])
-    notes = [links.in_words()] if links.number else []
+    repeats = Repeats(**record.get("repeats", {"number": 0, "example": ""}))  # a watch lists no file twice
+    notes = [left.in_words() for left in (links, repeats) if left.number]
     if counts.slides and counts.scored:
         from pipelines.score_slides import write_slide_maps
 

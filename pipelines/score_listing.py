@@ -46,7 +46,7 @@ def list_inputs(
     with stage(progress, "Finding images", None) as steps, store.listing():
         for source in sources:
             found = found_in(source, wanted, prefixed=several, images=images, listed=listed, leave_out=store.out)
-            for item in name_inputs(found, store.taken, case_from):
+            for item in name_inputs(found, store.taken, case_from, repeated=store.repeated):
                 listed_so_far += 1
                 if listed_so_far % SHOWN_EVERY == 0:
                     steps.at(listed_so_far)

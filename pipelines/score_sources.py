@@ -57,6 +57,22 @@ class LeftOut(NamedTuple):
         )
 
 
+class Repeats(NamedTuple):
+    """Inputs that led to files which were listed already."""
+
+    number: int
+    example: str
+    """The name of the first of them."""
+
+    def in_words(self) -> str:
+        """How many, and what became of them."""
+        if self.number == 1:
+            said = f"1 input names a file that was listed before: {self.example}."
+        else:
+            said = f"{self.number} inputs name files that were listed before, for example {self.example}."
+        return f"{said} A file is scored once, under the name and in the case that it was listed with first."
+
+
 def found_in(
     source: Path,
     wanted: Wanted,
@@ -250,6 +266,7 @@ def _of_table(source: Path, images: Path | None) -> Iterator[Found]:
     root = images_folder(source, images)
     column = next((c for c in ("case_id", *GROUP_COLUMNS) if c in frame), None)
     cases = frame[column] if column else [None] * len(frame)
+    listed: dict[Path, tuple[object, object]] = {}
     for row, image, case in zip(frame.index, frame["image"], cases, strict=True):
         for name, value in (("image", image), (column, case)):
             doubt = (table.unclear or {}).get((row, name or ""))
@@ -262,6 +279,14 @@ def _of_table(source: Path, images: Path | None) -> Iterator[Found]:
             found = Found(image, inside(root, image), case)
         except InvalidInput as error:
             found = Found(image, source, case, Stray(f"{source.name}, row {row}: {error.problem}", error.mend))
+        else:
+            first, earlier = listed.setdefault(found.path, (row, case))
+            if earlier != case:
+                raise InvalidInput(
+                    f"{source.name}, rows {first} and {row}: '{printable(image)}' is listed under two cases, "
+                    f"'{printable(str(earlier))}' and '{printable(case)}'.",
+                    "Keep one of the rows; a photograph of both cases is two files.",
+                )
         yield found
 
 

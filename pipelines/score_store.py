@@ -19,7 +19,7 @@ from pipelines.inputs import ScoreInput
 from pipelines.score_answers import Answers
 from pipelines.score_fields import Row, rejected_row, stamp_of
 from pipelines.score_folder import DATABASE, LOCK, RECORD, check_folder, check_settings, clear_halves, locked
-from pipelines.score_sources import Stray
+from pipelines.score_sources import Repeats, Stray
 
 if TYPE_CHECKING:
     from msht.images.slides import Tile
@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS inputs (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refusals (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS inputs_by_case ON inputs (case_name, name);
+CREATE INDEX IF NOT EXISTS inputs_by_path ON inputs (path);
 CREATE TABLE IF NOT EXISTS answers (
     name TEXT PRIMARY KEY, stamp TEXT NOT NULL, status TEXT NOT NULL, sha256 TEXT, evaluable INTEGER, logit REAL,
     call TEXT, novel INTEGER, data TEXT NOT NULL
@@ -76,6 +77,7 @@ class Store:
         self.out, self.path = out, out / DATABASE
         self._stray: Stray | None = None
         self._any_fits = False
+        self.repeats = Repeats(0, "")
         self._slides_refused: set[str] = set()
         self.was_there = out.exists()
         check_folder(out)
@@ -166,6 +168,7 @@ class Store:
             Stray: if there is no other kind of input; the list is then as it was.
         """
         self._stray, self._any_fits, self._slides_refused = None, False, set()
+        self.repeats = Repeats(0, "")
         with self._writing():
             for table in ("inputs", "slides", "refusals"):
                 self._connection.execute(f"DELETE FROM {table}")
@@ -179,6 +182,15 @@ class Store:
             "SELECT path FROM inputs WHERE name = ?1 UNION ALL SELECT path FROM slides WHERE name = ?1", (name,)
         ).fetchone()
         return None if found is None else Path(found[0])
+
+    def repeated(self, path: Path, name: str) -> bool:
+        """Whether a file was listed already, within `listing`; it is counted then."""
+        found = self._connection.execute(
+            "SELECT 1 FROM inputs WHERE path = ?1 UNION ALL SELECT 1 FROM slides WHERE path = ?1 LIMIT 1", (str(path),)
+        ).fetchone()
+        if found is not None:
+            self.repeats = Repeats(self.repeats.number + 1, self.repeats.example or name)
+        return found is not None
 
     def add(self, item: ScoreInput) -> None:
         """List an input, within `listing`; one that is refused with its row."""

@@ -244,7 +244,7 @@ def _view(report: AuditReport, files: dict[str, bytes]) -> dict[str, Any]:
         }
 
     return {
-        "report_id": wording.short_name(report.report_id, 48),
+        "report_id": wording.identifier(report.report_id),
         "created": wording.moment(report.created),
         "cohort": wording.one_line(report.cohort, 100),
         "verdict": report.verdict,

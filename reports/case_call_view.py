@@ -11,7 +11,7 @@ from reports.words import Words
 
 if TYPE_CHECKING:
     from reports.case import CaseReport
-    from reports.case_facts import CaseScore, FieldRow
+    from reports.case_facts import CaseScore, FieldRow, ScoringFacts
 
 REASONS_NAMED = 3
 """Reasons of refused fields that page 1 names; the table names them all."""
@@ -47,20 +47,33 @@ def alerts(report: CaseReport, words: Words, length: int) -> list[str]:
     if report.split_by_image:
         said.append(words.say("alert_split_by_image"))
     if report.operating_point.overridden:
-        said.append(words.say("alert_threshold", threshold=wording.score(report.operating_point.threshold)))
-    scoring = report.scoring
+        said.append(words.say("alert_threshold", threshold=wording.exact(report.operating_point.threshold)))
+    said += scoring_notes(report.scoring, len(report.model.weights), words, kind="alert")
+    return said + capped(report.warnings, 3, length, words)
+
+
+def scoring_notes(scoring: ScoringFacts, networks: int, words: Words, *, kind: str) -> list[str]:
+    """What differs from how the bundle was validated: some networks only, several orientations.
+
+    Args:
+        scoring: how the fields were scored.
+        networks: of the bundle.
+        words: of the language.
+        kind: "alert" on a case's page, "index" in the index.
+    """
+    said = []
     if scoring.folds:
         said.append(
             words.say(
-                "alert_folds",
+                f"{kind}_folds",
                 number=wording.whole(len(scoring.folds), words),
-                total=wording.whole(len(report.model.weights), words),
+                total=wording.whole(networks, words),
                 folds=words["list"].join(str(fold) for fold in scoring.folds[:10]),
             )
         )
     if scoring.test_time is not None:
-        said.append(words.say("alert_test_time", number={"flips": "4", "dihedral": "8"}[scoring.test_time]))
-    return said + capped(report.warnings, 3, length, words)
+        said.append(words.say(f"{kind}_test_time", number={"flips": "4", "dihedral": "8"}[scoring.test_time]))
+    return said
 
 
 def reasons_of(row: FieldRow) -> tuple[str, ...]:
@@ -228,12 +241,15 @@ def refer_view(report: CaseReport, words: Words, length: int) -> dict[str, str]:
 
 def strip_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
     """Every evaluable field by its probability: how far the fields agree. None where there is nothing to show."""
-    found = [row.probability for row in report.fields if row.evaluable and row.probability is not None]
+    shown = [row for row in report.fields if row.evaluable and row.probability is not None]
+    found = [row.probability for row in shown if row.probability is not None]
     threshold = report.field_threshold
     if not found or threshold is None or report.call == "not evaluable":
         return None
-    counts = Counter(min(int(probability * BINS), BINS - 1) for probability in found)
-    most = max(counts.values())
+    # By the field's own call: the threshold lies within a step, whose fields are not all on one side of it.
+    counts = Counter((min(int((row.probability or 0.0) * BINS), BINS - 1), row.call == "positive") for row in shown)
+    steps = sorted({step for step, _ in counts})
+    most = max(counts[step, False] + counts[step, True] for step in steps)
     said = words.say(
         "strip",
         positive=wording.whole(report.positive_fields, words),
@@ -241,7 +257,7 @@ def strip_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
         threshold=wording.score(threshold),
     )
     return {
-        "bars": [[bin_ / BINS, 1 / BINS, number / most] for bin_, number in sorted(counts.items())],
+        "bars": [[step / BINS, 1 / BINS, counts[step, False] / most, counts[step, True] / most] for step in steps],
         "threshold": threshold,
         "said": said,
         "alt": words.join(said, words.say("strip_alt", low=wording.score(min(found)), high=wording.score(max(found)))),

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from reports import wording
 from reports.case import Call
+from reports.case_call_view import scoring_notes
+from reports.case_facts import ScoringFacts
 from reports.parts import Moment, Part, Probability
 from reports.typesetting import typeset, write_pdf
 from reports.words import Language, Words, words_of
@@ -72,6 +74,18 @@ class CaseIndex(Part):
     created: Moment
     """Time of the index, with its zone."""
 
+    threshold_set: Probability | None = None
+    """The case threshold, where the user replaced the bundle's for this scoring."""
+
+    scoring: ScoringFacts = ScoringFacts()
+    """How the fields were scored."""
+
+    networks: int = Field(default=0, ge=0)
+    """Of the bundle."""
+
+    synthetic: bool = False
+    """True if the model was developed on synthetic phantom data."""
+
     scores: str
     """Folder of the scores."""
 
@@ -116,7 +130,10 @@ def index_view(index: CaseIndex, words: Words) -> dict[str, Any]:
     counted = {
         name.replace(" ", "_"): wording.whole(sum(row.urgency == name for row in ordered), words) for name in URGENCY
     }
-    alerts = []
+    alerts = [words.say("alert_synthetic")] if index.synthetic else []
+    if index.threshold_set is not None:
+        alerts.append(words.say("index_threshold", threshold=wording.exact(index.threshold_set)))
+    alerts += scoring_notes(index.scoring, index.networks, words, kind="index")
     if failed:
         alerts.append(words.say("index_failed_counts", number=wording.whole(len(failed), words)))
     if index.unknown:
@@ -166,10 +183,18 @@ def _cells(row: IndexRow, numbers: dict[str, int], words: Words) -> list[str]:
         wording.short_name(row.case_id, 40) or wording.MISSING,
         call,
         probability,
-        words["yes"] if row.refer else words["with_care"] if row.with_care else words["no"],
+        _referred(row, words),
         " / ".join(wording.whole(n, words) for n in (row.positive_fields, row.evaluable_fields, row.images)),
         wording.short_name(row.file, 40) if row.file else wording.MISSING,
     ]
+
+
+def _referred(row: IndexRow, words: Words) -> str:
+    if row.refer:
+        return words["yes"]
+    if row.file is None:  # whether care is asked for stands in the report, which there is not
+        return words["not_known"]
+    return words["with_care"] if row.with_care else words["no"]
 
 
 def _failure(row: IndexRow, words: Words) -> str:

@@ -45,13 +45,13 @@ def view(
     rows, long_2, limits = page_2
     return {
         "words": words.tables["page"],
-        "report_id": wording.short_name(report.report_id, 48),
+        "report_id": wording.identifier(report.report_id),
         "case_id": wording.short_name(report.case_id, 48) or wording.MISSING,
         "created": wording.moment(report.created, words),
         "gap": words["gap"],
         "footer": words.say(
             "footer",
-            report=wording.short_name(report.report_id, 40),
+            report=wording.identifier(report.report_id),
             case=wording.short_name(report.case_id, 14) or wording.MISSING,
         ),
         "kind": report.call,
@@ -155,7 +155,9 @@ def _rule(report: CaseReport, length: int, words: Words) -> list[str]:
             words.say("rule_counts", **{name: wording.whole(number, words) for name, number in counts.items()}),
             "" if at is None else words.say("rule_field_threshold", threshold=wording.decimal(at, 3)),
         ),
-        words.say(
+        words.say("rule_threshold_set", threshold=wording.exact(point.threshold))
+        if point.overridden
+        else words.say(
             "rule_threshold",
             threshold=wording.decimal(point.threshold, 3),
             rule=line(point.rule, length, words),

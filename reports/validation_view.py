@@ -41,7 +41,7 @@ def view(report: ValidationReport) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Give the data of `validation.typ` and the figures that it names."""
     drawn = Drawn()
     data = {
-        "report_id": wording.short_name(report.report_id, 48),
+        "report_id": wording.identifier(report.report_id),
         "created": wording.moment(report.created),
         "model": wording.one_line(report.model_name, 80),
         "software": wording.one_line(report.software, 60),

@@ -36,6 +36,11 @@ def decimal(value: float | None, digits: int = 2, *, signed: bool = False) -> st
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "\u2212")
 
 
+def exact(value: float) -> str:
+    """A number as a person set it, to six significant digits."""
+    return f"{value:.6g}"
+
+
 def score(value: float | None, beside: float | None = None) -> str:
     """A score in [0, 1] to two places; to three where two would hide that it differs from `beside`.
 
@@ -110,6 +115,11 @@ def one_line(text: str, limit: int, words: Words | None = None) -> str:
         words = words or words_of("en")
         folded = f"{folded[:limit].rstrip()} … {words.say('shortened', length=whole(len(folded), words))}"
     return _LONG_RUN.sub(lambda run: _breakable(run[0]), folded)
+
+
+def identifier(name: str, limit: int = 40) -> str:
+    """A name that is searched for and pasted: whole, without places to break; too long a one is shortened."""
+    return name if len(name) <= limit else short_name(name, limit)
 
 
 def short_name(name: str, limit: int = 30) -> str:

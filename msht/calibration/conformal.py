@@ -11,12 +11,16 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import logit
 
 from msht.errors import InvalidInput
 from msht.statistics.arrays import Booleans, Floats, as_binary, as_probabilities, as_scores, check_fraction
 
 EVERY_CLASS = 1.0
 """A quantile of 1 lets every class into every set: what too few cases deserve."""
+
+TIE = 5e-5
+"""Distance from a quantile, in log-odds, within which a score counts as equal to it."""
 
 
 def conformal_quantile(labels: ArrayLike, probabilities: ArrayLike, alpha: float) -> float:
@@ -146,8 +150,10 @@ def conformal_sets(probabilities: ArrayLike, quantiles: float | tuple[float, flo
     cuts = np.broadcast_to(np.asarray(quantiles, dtype=np.float64), (2,))
     if not ((cuts >= 0) & (cuts <= 1)).all():
         raise InvalidInput(f"Expected quantiles in [0, 1], but got {quantiles}.", "Fit them again.")
-    # The very expressions of the calibration scores: a set must hold the score that set the quantile.
-    return np.column_stack([values, 1 - values]) <= cuts
+    # The very expressions of the calibration scores: a set must hold the score that set the quantile. Networks that add
+    # in another order round otherwise, by a millionth or two: a tie within a little more is one, and only widens a set.
+    scores = np.column_stack([values, 1 - values])
+    return np.asarray((scores <= cuts) | (logit(scores) <= logit(cuts) + TIE))
 
 
 def conformal_p_values(calibration: ArrayLike, new: ArrayLike) -> Floats:

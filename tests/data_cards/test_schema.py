@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from data_cards import card_for, list_cards, parse_card, read_card, render_card
+from data_cards import DataCard, card_for, list_cards, parse_card, read_card, render_card
 from data_cards.library import FOLDER
 from msht.errors import InvalidInput
 
@@ -33,6 +34,11 @@ def test_a_card_that_was_written_is_read_back_equal(name: str) -> None:
         ("patients: 24", "patients: 24\naudit_digest: abc", "audit_digest"),
         ("patients: 24", "patients: 24\nbody: text", "body"),
         ("patients: 24", "patients: 24\ncolour: blue", "colour"),
+        ("stain: drawn to resemble Diff-Quik, with three styles for three sites", "stain:", "stain"),
+        *[
+            ("patients: 24", f"patients: {count}", "patients")
+            for count in ("yes", "true", "024", "1:30", "1_000", "+24", "24.0", "0x18", "2024-02-30", "9" * 5000)
+        ],
     ],
 )
 def test_a_wrong_key_is_named_with_its_file(good: str, tmp_path: Path, old: str, new: str, key: str) -> None:
@@ -47,6 +53,51 @@ def test_a_wrong_key_is_named_with_its_file(good: str, tmp_path: Path, old: str,
 def test_numbers_must_add_up(good: str) -> None:
     with pytest.raises(InvalidInput, match="add up to 240, but images_in_all says 241"):
         parse_card(good.replace("images_in_all: 240", "images_in_all: 241"), where="card")
+
+
+def test_a_total_is_at_least_what_is_known_of_it(good: str) -> None:
+    partly = good.replace("    negative: 152", "    negative: unknown")
+    with pytest.raises(InvalidInput, match="that are known add up to 88, but images_in_all says 3"):
+        parse_card(partly.replace("images_in_all: 240", "images_in_all: 3"), where="card")
+    assert parse_card(partly, where="card").images_in_all == 240
+    assert parse_card(partly.replace("images_in_all: 240", "images_in_all: unknown"), where="card").patients == 24
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        ("no", "no"),
+        ("yes", "yes"),
+        ("No", "no"),
+        ("true", "yes"),
+        ("false", "no"),
+        ("'no'", "no"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_yes_and_no_are_taken_as_a_person_writes_them(good: str, written: str, answer: str) -> None:
+    card = parse_card(good.replace('redistribution: "yes"', f"redistribution: {written}"), where="card")
+    assert card.redistribution == answer
+
+
+def test_a_truth_value_answers_a_question_but_counts_nothing() -> None:
+    keys = card_for("phantom").model_dump()
+    assert DataCard.model_validate({**keys, "redistribution": False}).redistribution == "no"
+    with pytest.raises(ValidationError, match="'True' is no count"):
+        DataCard.model_validate({**keys, "patients": True})
+
+
+@pytest.mark.parametrize("title", ["2024-02-30", "2024", "yes", "1:30"])
+def test_a_text_may_look_like_anything_else(good: str, title: str) -> None:
+    card = parse_card(good.replace("title: Phantom cohort of synthetic ROSE fields", f"title: {title}"), where="card")
+    assert card.title == title
+    assert parse_card(render_card(card), where="rendered") == card
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_lines(good: str) -> None:
+    line = good.split("\n").index("patients: 24") + 1
+    with pytest.raises(InvalidInput, match=f"card, line {line + 1}: the key 'patients' stands twice, .* {line}"):
+        parse_card(good.replace("patients: 24", "patients: 24\npatients: 25"), where="card")
 
 
 def test_only_declared_classes_are_counted(good: str) -> None:

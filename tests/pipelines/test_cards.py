@@ -63,6 +63,8 @@ def test_an_edited_card_is_not_written_over_without_being_asked(manifest: Path) 
     assert "--update" in caught.value.mend
     assert out.read_text() == edited
     assert write_card(manifest, out=out, update=True).card.terms == "ours alone"
+    with pytest.raises(InvalidInput, match="was edited"):
+        write_card(manifest, out=out)  # the update did not make it a draft again
     assert write_card(manifest, out=out, overwrite=True).card.terms == UNKNOWN
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,27 @@ def test_a_fact_without_a_value_is_left_out(copied: Any) -> None:
     facts = [("Pass", ""), ("Stain", "Diff-Quik"), ("Note", "  ")] + [(f"empty {n}", "") for n in range(20)]
     report = prepare_case_report(read_scoring(copied.bundle, copied.scores), case_of(copied), entered=facts)
     assert [(fact.name, fact.value) for fact in report.entered] == [("Stain", "Diff-Quik")]
+
+
+def test_a_fact_that_is_entered_twice_is_refused(copied: Any, tmp_path: Path) -> None:
+    case, out = case_of(copied), tmp_path / "case.pdf"
+    table = table_of(tmp_path, f"case,Pass\n{case},2\n")
+    words = ("--case", case, "--entered-table", table, "--entered", "pass=3", "--out", out)
+    result = call(copied.bundle, copied.scores, *words)
+    assert isinstance(result.exception, InvalidInput)
+    assert f"'pass' is entered twice for the case '{case}'." in str(result.exception)
+    assert not out.exists()
+
+
+def test_reports_that_say_different_things_have_different_ids(copied: Any) -> None:
+    scoring, case = read_scoring(copied.bundle, copied.scores), case_of(copied)
+    created = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+
+    def report_id(**how: Any) -> str:
+        return prepare_case_report(scoring, case, created=created, **how).report_id
+
+    plain = report_id(entered=())
+    assert report_id(entered=()) == plain
+    assert len({plain, report_id(entered=[("Pass", "1")]), report_id(entered=[("Pass", "2")])}) == 3
+    scoring.cases["threshold"] += 0.01
+    assert report_id(entered=()) != plain

@@ -17,9 +17,10 @@ from msht.errors import BrokenBundle
 from pipelines.explain import SHOWN, TILES_SHOWN, deciding_fields
 from pipelines.report_case import SURE, SURE_OF_SET, prepare_case_report
 from pipelines.report_case_interval import case_interval
-from pipelines.report_case_parts import performance_part, slide_parts
+from pipelines.report_case_parts import field_rows, performance_part, slide_parts
 from pipelines.report_case_scoring import read_scoring
 from reports.case_facts import ScoringFacts
+from reports.words import words_of
 
 
 def changed(world: Any, **said: object) -> ScoringFacts:
@@ -122,3 +123,21 @@ def test_figures_of_a_first_version_are_refused_in_a_sentence(world: Any) -> Non
     with pytest.raises(BrokenBundle, match="made by an earlier version"):
         performance_part(rows, description.cohort, "case")
     assert performance_part(description.performance, description.cohort, "case").role == "test"
+
+
+def test_one_network_alone_has_no_spread_and_a_name_that_cannot_be_printed_is_no_damage(copied: Any) -> None:
+    fields = read_scoring(copied.bundle, copied.scores).images.head(2)
+    refused = pd.DataFrame(
+        {
+            "image": ["a.jpg", "b.jpg"],
+            "reason": ["b is damaged.", "The name 'b' holds characters that cannot be printed."],
+        }
+    )
+    alone = field_rows(fields, refused, "en", networks=1)
+    assert [row.spread for row in alone] == [None] * 4
+    assert [row.rejected_because for row in alone[2:]] == [
+        "could not be read whole",
+        "not read: its name cannot be printed",
+    ]
+    assert all(row.spread is not None for row in field_rows(fields, refused, "en", networks=2)[:2])
+    assert words_of("zh").stored("not read: its name cannot be printed") == "未读取：文件名无法显示"

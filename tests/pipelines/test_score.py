@@ -15,6 +15,7 @@ from PIL import Image
 
 from msht.cohort.tables import harmless
 from msht.errors import InvalidInput
+from msht.images.reading import is_image_path
 from pipelines.inputs import file_name_for, find_inputs
 from pipelines.progress import Interrupted
 from pipelines.score import score_images
@@ -355,3 +356,26 @@ def test_file_names_for_cases_are_plain_and_distinct() -> None:
 def test_real_damaged_photographs_are_rejected_with_their_reason(world: Any, shared: Path, tmp_path: Path) -> None:
     result = score_images(world.bundle, [shared / "data" / "damaged"], tmp_path / "out")
     assert (result.images, result.rejected) == (0, 3)
+
+
+def test_a_file_that_several_inputs_lead_to_is_scored_once_and_that_is_said(world: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "fields"
+    (folder / "A").mkdir(parents=True)
+    for number, image in enumerate(sorted(f for f in (world.cohort / "images").rglob("*") if is_image_path(f))[:3]):
+        shutil.copy(image, folder / "A" / f"{number}{image.suffix}")
+    file = sorted((folder / "A").iterdir())[0]
+    (tmp_path / "link").symlink_to(folder)
+    alone = score_images(world.bundle, [folder], tmp_path / "alone")
+    for number, more in enumerate([folder / "A", file, folder / "A" / ".." / "A" / file.name, tmp_path / "link" / "A"]):
+        out = tmp_path / f"out{number}"
+        result = score_images(world.bundle, [folder, more], out)
+        assert len(pd.read_parquet(out / "images.parquet")) == 3, more
+        assert result.notes[-1].startswith(("1 input names a file", "3 inputs name files")), more
+    frame = pd.read_parquet(tmp_path / "out1" / "cases.parquet")
+    expected = pd.read_parquet(tmp_path / "alone" / "cases.parquet")
+    pd.testing.assert_frame_equal(frame, expected)
+    assert alone.notes == ()
+    again = score_images(world.bundle, [folder, file], tmp_path / "out1")
+    assert again.notes == ("1 input names a file that was listed before: "
+                           f"{file.name}. A file is scored once, under the name and in the case that it was listed "
+                           "with first.",)  # fmt: skip

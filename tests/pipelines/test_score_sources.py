@@ -135,3 +135,13 @@ def test_two_files_of_one_name_are_told_apart_or_refused(tmp_path: Path) -> None
     assert sorted(taken) == ["b/f.png", "f.png"]
     with pytest.raises(InvalidInput, match="Two inputs are named"):
         list(name_inputs(found("c/b/f.png"), taken.get, None))
+
+
+def test_a_table_that_lists_a_file_under_two_cases_is_refused(folder: Path) -> None:
+    image = next(folder.rglob("f.png")).relative_to(folder).as_posix()
+    table = folder / "two.csv"
+    table.write_text(f"image,case_id\n{image},a\n./{image},a\n{image},d\n")
+    with pytest.raises(InvalidInput, match=r"two\.csv, rows 2 and 4: '.*' is listed under two cases, 'a' and 'd'"):
+        list(found_in(table, is_image_path))
+    table.write_text(f"image,case_id\n{image},a\n./{image},a\n")
+    assert [found.case for found in found_in(table, is_image_path)] == ["a", "a"]

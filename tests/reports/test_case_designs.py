@@ -60,7 +60,7 @@ def test_a_call_on_one_field_asks_for_care_in_the_report_and_in_the_index(
     report = make_case(score=score, refer=False, fields=make_rows(1), deciding=())
     assert refer_view(report, WORDS, 200)["because"].startswith("The call rests on a single field.")
     row = IndexRow(case_id="a", call="positive", refer=False, with_care=report.with_care, positive_fields=1,
-                   evaluable_fields=1, images=1)  # fmt: skip
+                   evaluable_fields=1, images=1, file="case-a.pdf")  # fmt: skip
     index = CaseIndex(created=report.created, scores="s", bundle="b", rows=(row,))
     assert index_view(index, WORDS)["groups"][0]["rows"][0]["cells"][4] == "With care"
     assert not make_case(score=score, refer=False).with_care
@@ -73,18 +73,34 @@ def test_every_evaluable_field_is_in_the_strip(make_case: MakeCase, make_rows: M
     strip = strip_view(report, WORDS)
     assert strip is not None
     assert strip["said"].startswith(f"{sum(row.call == 'positive' for row in rows[1:])} of 8 evaluable fields")
-    heights = [share for _, _, share in strip["bars"]]
+    heights = [below + above for _, _, below, above in strip["bars"]]
     assert max(heights) == 1
     # Shares are of the fullest step, which holds one field here.
     assert sum(heights) == 8
-    assert all(0 <= start < 1 for start, _, _ in strip["bars"])
+    assert all(0 <= start < 1 for start, *_ in strip["bars"])
+
+
+def test_the_strip_shows_a_field_on_the_side_that_it_was_called(make_case: MakeCase, make_rows: MakeRows) -> None:
+    called = [(0.052, "negative"), (0.058, "negative"), (0.0599, "positive"), (0.9, "positive")]
+    rows = tuple(
+        row.model_copy(update={"probability": probability, "call": call})
+        for row, (probability, call) in zip(make_rows(4), called, strict=True)
+    )
+    strip = strip_view(make_case(fields=rows, deciding=(), field_threshold=0.0597), WORDS)
+    assert strip is not None
+    # Three lie in one step with the threshold: two below it, one above.
+    assert strip["bars"] == [
+        [0.05, 0.025, pytest.approx(2 / 3), pytest.approx(1 / 3)],
+        [0.9, 0.025, 0, pytest.approx(1 / 3)],
+    ]
+    assert "2 of 4 evaluable fields are positive (dark;" in strip["said"]
 
 
 def test_a_certain_field_is_in_the_last_step_of_the_strip(make_case: MakeCase, make_rows: MakeRows) -> None:
     rows = tuple(row.model_copy(update={"probability": p}) for row, p in zip(make_rows(2), (1.0, 0.0), strict=True))
     strip = strip_view(make_case(fields=rows, deciding=(), field_threshold=0.41), WORDS)
     assert strip is not None
-    assert [start for start, _, _ in strip["bars"]] == [0.0, pytest.approx(0.975)]
+    assert [start for start, *_ in strip["bars"]] == [0.0, pytest.approx(0.975)]
 
 
 @pytest.mark.parametrize(
@@ -332,3 +348,34 @@ def test_a_page_full_of_notes_and_crops_still_fits(make_case: MakeCase, tmp_path
         refer_because=("The score lies too near the threshold for the error allowed among unreferred cases.",) * 3,
     )
     assert len(PdfReader(write_case_report(report, tmp_path / "case.pdf", language=language)).pages) == 2
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_index_says_how_its_answers_were_made(make_case: MakeCase, language: Language) -> None:
+    words = words_of(language)
+    row = IndexRow(case_id="a", call="positive", probability=0.78, refer=False, positive_fields=1, evaluable_fields=3,
+                   images=3, file=None, failed_because="The photograph is gone.")  # fmt: skip
+    plain = CaseIndex(created=make_case().created, scores="s", bundle="b", rows=(row,), networks=5)
+    assert len(index_view(plain, words)["alerts"]) == 1  # the report that is missing
+    # Whether care is asked for stands in the report, which there is not.
+    assert index_view(plain, words)["groups"][0]["rows"][0]["cells"][4] == {"en": "Not known", "zh": "未知"}[language]
+    scoring = ScoringFacts(folds=(1, 3), test_time="flips")
+    changed = plain.model_copy(update={"threshold_set": 0.8155, "scoring": scoring, "synthetic": True})
+    said = " ".join(index_view(changed, words)["alerts"])
+    assert words.say("alert_synthetic") in said
+    for number in ("0.8155", "2", "5", "4"):
+        assert number in said
+
+
+def test_a_threshold_that_was_set_is_printed_as_it_was_set(make_case: MakeCase, tmp_path: Path) -> None:
+    point = OperatingPoint(threshold=0.8155, rule="set by the user for this scoring", data="none", overridden=True)
+    first, second = set_pages(make_case(operating_point=point), tmp_path)
+    assert "The threshold was set by the user to 0.8155;" in first
+    assert "Threshold 0.8155: set by the user for this scoring, not chosen on any data;" in second
+    assert "; none." not in second
+
+
+def test_the_id_of_a_report_can_be_searched_for(make_case: MakeCase, tmp_path: Path) -> None:
+    name = "a8ce3f-20261127-222220-e6ff22"
+    path = write_case_report(make_case(report_id=name), tmp_path / "case.pdf")
+    assert all(name in page.extract_text() for page in PdfReader(path).pages)
