@@ -69,6 +69,9 @@ LOW_JPEG_QUALITY = 50
 its annex K calls good, not nearly indistinguishable from the original."""
 
 
+UNUSUAL_SPREADS = 5.0
+"""Robust standard deviations from a small cohort's median beyond which focus, exposure or stained share are unusual."""
+
 LEAST_FOREGROUND = 0.001
 """Learned limit of the stained share below which it tells nothing."""
 
@@ -254,7 +257,7 @@ def _quality(table: pd.DataFrame) -> Iterator[Finding]:
     qualities = [
         Quality(**{name: float(row[name]) for name in QUALITY}) for row in shown[list(QUALITY)].to_dict("records")
     ]
-    gate = QualityGate.learn(qualities)
+    gate = QualityGate.learn(qualities, spreads=UNUSUAL_SPREADS)
     # Where even usual fields hold hardly any stain, a grey one is a finding of its own and none of quality.
     lowest = gate.limits["foreground"].low
     if lowest is not None and lowest < LEAST_FOREGROUND:

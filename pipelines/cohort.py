@@ -33,6 +33,7 @@ from pipelines.cohort_columns import (
     join_table,
     locate,
     map_labels,
+    note_alike,
     note_formulas,
     option_of,
     read_named,
@@ -133,6 +134,7 @@ def import_cohort(
     frame = _apply_patterns(frame, expressions, name, notes)
     require_column(frame, "label", name)
     frame = drop_repeats(clean_text(frame), name, skipped)
+    note_alike(frame, notes)
     frame = map_labels(frame, labels, positive, notes)
     card = _checked_card(card)
     manifest = build_manifest(frame, root, source=name, card=card, rows=[int(row) for row in frame.index])

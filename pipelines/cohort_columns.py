@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from msht.cohort.manifest import CLASSES, KNOWN_COLUMNS
+from msht.cohort.manifest import CLASSES, GROUP_COLUMNS, KNOWN_COLUMNS
 from msht.cohort.tables import FORMULA_STARTS, NAMES_IN_TABLE, Table, load_table, name_in_table
 from msht.errors import InvalidInput
 from pipelines.cohort_sources import OTHER_ENDING, Locator, Skipped, with_small_ending
@@ -106,8 +106,18 @@ def refuse_doubts(frame: pd.DataFrame, doubts: Mapping[tuple[int, str], str], so
             )
 
 
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
+_NO_LABEL = frozenset({"", "na", "n/a", "nan", "null", "#n/a", "<na>"})
+"""What programs write where there is no value, R and spreadsheets among them."""
+_NO_ID = _NO_LABEL | {"none", "?", "-", "--"}
+"""What people write there, too; of classes these may be names."""
+
+
 def clean_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Ids and labels without spaces around them and with accents composed: `P1 ` and `P1` are one patient."""
+    """Ids and labels without spaces around them and with accents composed: `P1 ` and `P1` are one patient.
+
+    What stands for no value, such as R's `NA`, is none: a patient named so would be all whose patient is unknown.
+    """
     frame = frame.copy()
     names = frame.attrs.get(NAMES_IN_TABLE, {})
     for column in KNOWN_COLUMNS:  # a pattern has taken the place of a column: its name in the table goes with it
@@ -115,9 +125,32 @@ def clean_text(frame: pd.DataFrame) -> pd.DataFrame:
             names[f"{column}_in_table"] = names.pop(column)
     for column in ("label", "case_label", *(c for c in KNOWN_COLUMNS if c not in {"image", "label"})):
         if column in frame:
-            stripped = frame[column].str.strip().str.normalize("NFC")
-            frame[column] = stripped.mask(stripped == "", pd.NA)
+            stripped = frame[column].str.translate(_INVISIBLE).str.strip().str.normalize("NFC")
+            none = _NO_LABEL if column in {"label", "case_label"} else _NO_ID
+            frame[column] = stripped.mask(stripped.str.casefold().isin(none), pd.NA)
     return frame
+
+
+def note_alike(frame: pd.DataFrame, notes: list[str]) -> None:
+    """Say which ids may be one written in two ways: capitals, leading zeros, or `.0` as Excel adds it."""
+    for column in (*GROUP_COLUMNS, "site"):
+        if column not in frame:
+            continue
+        ways: dict[str, list[str]] = {}
+        for value in sorted(frame[column].dropna().unique()):
+            ways.setdefault(_alike(str(value)), []).append(str(value))
+        twice = [found for found in ways.values() if len(found) > 1]
+        if twice:
+            first = " and ".join(f"'{value}'" for value in twice[0][:3])
+            notes.append(
+                f"Warning: {first} ({column}) count as different and may be one, written in two ways "
+                f"({len(twice)} such {'set' if len(twice) == 1 else 'sets'}). If they are one, mend the table: a split "
+                "would part them."
+            )
+
+
+def _alike(value: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"\.0+$", "", " ".join(value.casefold().split())))
 
 
 def locate(frame: pd.DataFrame, root: Path, notes: list[str]) -> pd.DataFrame:
@@ -297,7 +330,7 @@ def join_table(
     sheet: str | None,
     encoding: str | None,
 ) -> pd.DataFrame:
-    """The rows of a table for files that were found: by path below the root, else by the name of the file alone.
+    """The rows of a table for files that were found: by path below the root, else by the end of the path, or the name.
 
     Raises:
         InvalidInput: if no file has a row, or one name in the table fits several files.
@@ -317,9 +350,10 @@ def join_table(
         path = locator.find(str(written))
         if path not in places:
             name = unicodedata.normalize("NFC", str(written).replace("\\", "/").rsplit("/", 1)[-1])
-            candidates = by_name.get(name, [])
+            candidates = [image for image in by_name.get(name, []) if _folders_agree(str(written), image)]
             if not candidates:
-                candidates = by_small_ending.get(with_small_ending(name), [])
+                same = by_small_ending.get(with_small_ending(name), [])
+                candidates = [image for image in same if _folders_agree(str(written), image)]
                 if len(candidates) == 1:
                     locator.mended.setdefault(OTHER_ENDING, (str(written), candidates[0]))
             if len(candidates) > 1:
@@ -345,6 +379,18 @@ def join_table(
         if image not in listed:
             skipped.add(f"not in {table_file.name}", image)
     return frame
+
+
+def _folders_agree(written: str, image: str) -> bool:
+    """Whether the folders that a table writes before a name are those of a file, as far as both say them.
+
+    Cameras give the same names in every folder: `P2/IMG_1.jpg` is no word about `P1/IMG_1.jpg`. A name alone, or a
+    file at the root, fits by its name.
+    """
+    said = unicodedata.normalize("NFC", written.replace("\\", "/")).split("/")[:-1]
+    there = unicodedata.normalize("NFC", image).split("/")[:-1]
+    both = min(len(said), len(there))
+    return both == 0 or said[-both:] == there[-both:]
 
 
 def require_column(frame: pd.DataFrame, column: str, source: str) -> None:

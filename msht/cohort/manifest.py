@@ -135,7 +135,7 @@ def build_manifest(
             raise InvalidInput(
                 f"{source}, row {missing[0]}: the cell '{name_in_table(frame, column)}' is empty ({len(missing)} such "
                 "rows).",
-                "Fill it, or leave the column out altogether.",
+                "Fill it (NA and the like count as empty), or leave the column out altogether.",
             )
     _check_labels(frame, source)
     for column in ("image", "label", *ids):

@@ -185,7 +185,7 @@ class Augmenter:
         """
         squares = squares or crop_boxes(pixels.shape[1], pixels.shape[0], self.preprocessing)
         if self.still:
-            left, top, right, bottom = (round(edge) for edge in squares[self._crop(len(squares), epoch, index)])
+            left, top, right, bottom = (round(edge) for edge in squares[self.crop(len(squares), epoch, index)])
             return resized(pixels[top:bottom, left:right], self.preprocessing.size)
         return self.apply(pixels, self.draw(squares, epoch=epoch, index=index))
 
@@ -210,10 +210,10 @@ class Augmenter:
             if transform.should_apply():
                 first = transform.get_params()
                 colour.append((name, {**first, **transform.get_params_dependent_on_data(first, self._probe)}))
-        square = squares[self._crop(len(squares), epoch, index)]
+        square = squares[self.crop(len(squares), epoch, index)]
         return Draw(warp_matrix(square, self.preprocessing.size, **geometry), tuple(colour))
 
-    def _crop(self, count: int, epoch: int, index: int) -> int:
+    def crop(self, count: int, epoch: int, index: int) -> int:
         """Draw one of the crops, apart from all else, so that one crop alone changes no other draw."""
         return int(np.random.default_rng((self.seed, epoch, index, 1)).integers(count)) if count > 1 else 0
 

@@ -187,7 +187,12 @@ class QualityGate(BaseModel):
 
     @classmethod
     def learn(
-        cls, qualities: Sequence[Quality], quantile: float = 0.005, *, field_edge: int | None = None
+        cls,
+        qualities: Sequence[Quality],
+        quantile: float = 0.005,
+        *,
+        field_edge: int | None = None,
+        spreads: float | None = None,
     ) -> QualityGate:
         """Learn what is usual.
 
@@ -196,6 +201,14 @@ class QualityGate(BaseModel):
         would turn away many good fields of the next day; each limit is then moved out to at least four robust
         standard deviations from the median (1.4826 times the median absolute deviation: Rousseeuw and Croux
         (1993), JASA 88:1273).
+
+        Args:
+            qualities: of the development images.
+            quantile: share of them that may fall beyond any limit.
+            field_edge: see `QualityGate.field_edge`.
+            spreads: robust standard deviations from the median at which limits lie where the images are too few for
+                the quantile; for judging the very images that are learned from, none of which would lie beyond
+                their own extreme. None: the gate for new fields, as above.
 
         Raises:
             InvalidInput: if there are no images.
@@ -212,9 +225,13 @@ class QualityGate(BaseModel):
             high = np.quantile(values, 1 - share, method="higher")
             median = float(np.median(values))
             spread = _LEAST_SPREAD[name]
-            if len(values) < 1 / share:
+            few = len(values) < 1 / share
+            if few:
                 spread = max(spread, 1.4826 * float(np.median(np.abs(values - median))))
-            bounds = np.array([min(low, median - 4 * spread), max(high, median + 4 * spread)])
+            if few and spreads is not None:
+                bounds = np.array([median - spreads * spread, median + spreads * spread])
+            else:
+                bounds = np.array([min(low, median - 4 * spread), max(high, median + 4 * spread)])
             if name in _RATIOS:
                 bounds = np.maximum(np.exp(bounds) - _OFFSET, 0.0)
             limits[name] = Limits(

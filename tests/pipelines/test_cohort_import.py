@@ -621,3 +621,61 @@ def test_the_manifest_can_move_with_its_images(fields: Path, tmp_path: Path) -> 
     for name in ("m.csv", "m.json", "fields"):
         shutil.move(str(tmp_path / name), str(tmp_path / "moved" / name))
     assert read_manifest(tmp_path / "moved" / "m.csv").root == (tmp_path / "moved" / "fields").resolve()
+
+
+def test_a_row_about_another_folder_tells_nothing_about_a_file_of_that_name(tmp_path: Path) -> None:
+    draw(tmp_path / "f", "P1/IMG_1.png", "P3/IMG_2.png", "P4/IMG_3.png")
+    table = tmp_path / "t.csv"
+    table.write_text(
+        "file,label,patient_id\nP2/IMG_1.png,positive,P2\nP3/IMG_2.png,negative,P3\nD:\\study\\P4\\IMG_3.png,positive,P4\n"
+    )
+    result = imported(tmp_path / "f", tmp_path, table=table)
+    assert dict(zip(result.manifest.frame["image"], result.manifest.frame["patient_id"], strict=True)) == {
+        "P3/IMG_2.png": "P3",
+        "P4/IMG_3.png": "P4",
+    }
+    assert result.skipped == {"a row of t.csv without a file": 1, "not in t.csv": 1}
+    table.write_text(table.read_text().replace("D:", "P1/IMG_1.png,negative,P1\nD:"))
+    result = imported(tmp_path / "f", tmp_path, table=table)
+    assert len(result.manifest.frame) == 3
+
+
+@pytest.mark.parametrize("nothing", ["NA", "n/a", "None", "?", "-", "NaN"])
+def test_what_stands_for_no_value_is_no_patient(fields: Path, tmp_path: Path, nothing: str) -> None:
+    table = rows(fields)
+    table[2]["who"] = nothing
+    pd.DataFrame(table).to_csv(fields / "t.csv", index=False)
+    refused(
+        fields / "t.csv", tmp_path, r"row 4: the cell 'who' is empty \(1 such rows\)", columns={"patient_id": "who"}
+    )
+
+
+def test_an_image_whose_label_is_na_is_left_out(fields: Path, tmp_path: Path) -> None:
+    table = rows(fields)
+    table[2]["label"] = "NA"
+    pd.DataFrame(table).to_csv(fields / "t.csv", index=False)
+    result = imported(fields / "t.csv", tmp_path, positive=["malignant"])
+    assert result.counts["images"] == 5
+    assert "NA" not in set(result.manifest.frame["class"])
+
+
+@pytest.mark.parametrize("ways", [("P001", "p001"), ("1", "001"), ("1", "1.0"), ("P1", "P01")])
+def test_ids_that_may_be_one_in_two_ways_are_said(fields: Path, tmp_path: Path, ways: tuple[str, str]) -> None:
+    table = rows(fields)
+    for number, row in enumerate(table):
+        row["who"] = ways[number] if number < 2 else f"other {number}"
+    pd.DataFrame(table).to_csv(fields / "t.csv", index=False)
+    result = imported(fields / "t.csv", tmp_path, columns={"patient_id": "who"})
+    said = [note for note in result.notes if note.startswith("Warning")]
+    assert len(said) == 1
+    assert all(f"'{way}'" in said[0] for way in ways)
+    assert "(1 such set)" in said[0]
+
+
+def test_an_invisible_character_does_not_make_another_patient(fields: Path, tmp_path: Path) -> None:
+    table = rows(fields)
+    table[0]["who"] += "\u200b"
+    pd.DataFrame(table).to_csv(fields / "t.csv", index=False)
+    result = imported(fields / "t.csv", tmp_path, columns={"patient_id": "who"})
+    assert result.counts["patients"] == 3
+    assert not [note for note in result.notes if note.startswith("Warning")]

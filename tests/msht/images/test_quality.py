@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -188,3 +189,18 @@ def test_averaging_down_by_halves_measures_what_averaging_at_once_does(width: in
     assert ours.contrast == pytest.approx(expected.contrast, abs=0.01)
     for name in ("brightness", "clipped_dark", "clipped_bright"):
         assert getattr(ours, name) == pytest.approx(getattr(expected, name), abs=0.005)
+
+
+def test_limits_that_judge_the_images_they_were_learned_from_name_the_odd_one() -> None:
+    generator = np.random.default_rng(4)
+    usual = measure_quality(field())
+    fields = [
+        replace(usual, focus=usual.focus + generator.normal(0, 0.1), brightness=0.6 + generator.normal(0, 0.02))
+        for _ in range(60)
+    ]
+    blurred, dark = replace(usual, focus=usual.focus - 2.0), replace(usual, brightness=0.1)
+    everyone = [*fields, blurred, dark]
+    # As a gate for new fields it must let through all that it was learned from.
+    assert not any(QualityGate.learn(everyone).judge(quality) for quality in everyone)
+    gate = QualityGate.learn(everyone, spreads=5.0)
+    assert [bool(gate.judge(quality)) for quality in everyone] == [False] * 60 + [True, True]
