@@ -57,7 +57,7 @@ def crossval(
     if pretrained is not None and no_pretrained:
         raise InvalidInput("--pretrained and --no-pretrained contradict each other.", "Give one of them.")
     if cache is not None:  # every process of the run reads it there
-        os.environ["MSHT_CACHE"] = str(cache.resolve())
+        os.environ["MSHT_CACHE"] = str(cache.expanduser().resolve())
     overrides = list(set_ or ())
     if pretrained is not None:
         overrides.append(f"network.pretrained={dumps(str(pretrained))}")

@@ -185,7 +185,7 @@ def load_fields(root: Path, recipe: Recipe, images: list[str], progress: Progres
     with stage(progress, "Reading images", len(images)) as steps:
         store.load(images, steps.at)
     if cache is not None and cache.refused:
-        progress.say(f"The cache {cache.folder} is full: {cache.refused} of {len(images)} fields are not in it.")
+        progress.say(f"The cache {cache.folder} {cache.why}: {cache.refused} of {len(images)} fields are not in it.")
     return store
 
 

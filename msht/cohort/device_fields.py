@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, default_collate
 from msht.cohort.dataset import FieldStore
 from msht.images.augmentation import Augmenter
 from msht.images.batch_augmentation import batch_views, packed_draw, padded, require_batchable
-from msht.images.preprocessing import normalised
+from msht.images.preprocessing import normalised, planes_of
 
 SHARE_OF_MEMORY = 0.5
 """Of the device's free memory, that fields may take; the rest is the network's."""
@@ -28,6 +28,7 @@ class DeviceFields(Dataset):
         augmenter: draws.
         device: that trains.
         resident: whether all fields are kept where the batches go; None: if they fit, and the device is a GPU.
+            Without augmentation the evaluation views themselves are sent, and none are kept there.
 
     Raises:
         InvalidInput: if the augmentation cannot be done on a device.
@@ -47,7 +48,7 @@ class DeviceFields(Dataset):
         self.images = list(images)
         self.labels = list(labels)
         self.augmenter = augmenter
-        self.resident = _fits(store, self.images, device) if resident is None else resident
+        self.resident = not augmenter.still and (_fits(store, self.images, device) if resident is None else resident)
         self._fields: list[torch.Tensor] | None = None
 
     def __len__(self) -> int:
@@ -55,6 +56,9 @@ class DeviceFields(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
+        if self.augmenter.still:
+            view = self.store.view(self.images[index], self.augmenter, epoch=epoch, index=index)
+            return {"view": planes_of(view)}, self.labels[index]
         source = self.store.source(self.images[index])
         item = packed_draw(self.augmenter.draw(source.squares, epoch=epoch, index=index))
         if self.resident:
@@ -66,12 +70,14 @@ class DeviceFields(Dataset):
     def collate(self, items: Sequence[Item]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Make a batch of items; fields of several sizes are padded to the largest."""
         drawn = default_collate([{k: v for k, v in item.items() if k != "pixels"} for item, _ in items])
-        if not self.resident:
+        if not self.resident and not self.augmenter.still:
             drawn.update(padded([item["pixels"] for item, _ in items]))
         return drawn, torch.tensor([label for _, label in items])
 
     def views(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Make what the network sees of a batch, on the device where it is: float32, shape (B, 3, S, S)."""
+        if "view" in batch:
+            return normalised(batch["view"], self.store.preprocessing)
         if self.resident:
             fields = self._kept(batch["matrix"].device)
             batch = {**batch, **padded([fields[row] for row in batch["row"].tolist()])}

@@ -50,13 +50,13 @@ class StoredField:
 
     Attributes:
         view: what the network sees in evaluation, uint8 of shape (S, S, 3), or (K, S, S, 3) for K > 1 crops.
-        source: what augmentation draws from; None where memory was spent.
+        source: what augmentation draws from.
         quality: measured on the field as it came.
         sha256: digest of the file.
     """
 
     view: np.ndarray
-    source: SourceField | None
+    source: SourceField
     quality: Quality
     sha256: str
 
@@ -162,6 +162,8 @@ def view_once(
 ) -> Pixels:
     """Make one view of a field that is not kept: the view of its source, of which no more is made than it reads.
 
+    Without augmentation it is that of evaluation, or one of its crops.
+
     Args:
         pixels: of the field, its colour seen to; uint8 of shape (H, W, 3).
         preprocessing: the squares and the size.
@@ -173,12 +175,29 @@ def view_once(
     Returns:
         RGB uint8, shape (S, S, 3).
     """
+    if augmenter.still:
+        return still_view(cut_views(pixels, preprocessing), augmenter, epoch=epoch, index=index)
     layout = layout_of(pixels.shape[1], pixels.shape[0], preprocessing, reach)
-    if augmenter.still or not layout.linear:
+    if not layout.linear:
         return augmenter(_reduced(pixels, layout), epoch=epoch, index=index, squares=layout.squares)
     draw = augmenter.draw(layout.squares, epoch=epoch, index=index)
     read = _columns_read(draw.matrix, preprocessing.size, layout)
     return augmenter.apply(_reduced(pixels, layout) if read is None else _reduced_bands(pixels, layout, read), draw)
+
+
+def still_view(views: Pixels, augmenter: Augmenter, *, epoch: int, index: int) -> Pixels:
+    """Give what training without augmentation sees: the evaluation view, of several crops the one that is drawn.
+
+    Args:
+        views: uint8 of shape (S, S, 3), or (K, S, S, 3) for K > 1 crops.
+        augmenter: draws.
+        epoch: from 0.
+        index: of the row.
+
+    Returns:
+        RGB uint8, shape (S, S, 3), in the memory of `views`.
+    """
+    return views if views.ndim == 3 else views[augmenter.crop(len(views), epoch, index)]
 
 
 def _reduced(pixels: Pixels, layout: Layout) -> Pixels:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from itertools import count
@@ -12,15 +15,17 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 
-from msht.cohort.cache import HEADER_BYTES, STALE_SECONDS, FieldCache
+from msht.cohort import cache as cache_module
+from msht.cohort.cache import HEADER_BYTES, MARKER, FieldCache, cache_from_environment
 from msht.cohort.dataset import FieldStore
 from msht.cohort.field import SourceField, StoredField
 from msht.cohort.manifest import Manifest
-from msht.errors import InvalidInput
-from msht.images.augmentation import Augmentation
+from msht.errors import InvalidInput, MissingResource
+from msht.images.augmentation import Augmentation, Augmenter
 from msht.images.preprocessing import Preprocessing
 from msht.images.quality import Quality
 
@@ -208,7 +213,288 @@ def test_a_writer_killed_at_any_moment_leaves_a_valid_cache(tmp_path: Path) -> N
             assert field is not None, "an entry under its name is whole"
             assert field.source is not None
             assert np.ptp(field.source.pixels) == 0
-    for rest in folder.glob(".*.part"):
-        os.utime(rest, (time.time() - 2 * STALE_SECONDS,) * 2)
-    FieldCache(folder, PLENTY)
-    assert not list(folder.glob(".*.part"))
+    assert not list(folder.glob(".*.part")), "what a killed writer left is gone with the next run"
+
+
+FIELD = StoredField(
+    np.full((8, 8, 3), 7, np.uint8),
+    SourceField(np.full((30, 30, 3), 9, np.uint8), ((0.0, 0.0, 30.0, 30.0),)),
+    Quality(1.25, 0.5, 0.25, 0.0, 0.0, 0.5),
+    "0123456789abcdef" * 4,
+)
+KEY = "ab" + "0" * 62
+
+
+def filled(folder: Path) -> tuple[FieldCache, Path]:
+    cache = FieldCache(folder, PLENTY)
+    assert cache.put(KEY, FIELD)
+    return cache, folder / "ab" / f"{KEY}.field"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_no_flipped_bit_of_a_header_is_taken(tmp_path: Path, check: bool) -> None:
+    cache, entry = filled(tmp_path)
+    whole = entry.read_bytes()
+    written = len(whole[:HEADER_BYTES].rstrip(b"\n"))
+    for place in [*range(written), written, HEADER_BYTES - 1]:
+        for bit in range(8):
+            data = bytearray(whole)
+            data[place] ^= 1 << bit
+            entry.write_bytes(data)
+            assert cache.get(KEY, check=check) is None, (place, bit)
+    entry.write_bytes(whole.replace(b'"brightness": 0.5', b'"brightness": 9.5'))
+    assert cache.get(KEY, check=check) is None
+    entry.write_bytes(whole)
+    found = cache.get(KEY, check=check)
+    assert found is not None
+    assert (found.quality, found.sha256) == (FIELD.quality, FIELD.sha256)
+    assert found.source.squares == FIELD.source.squares
+
+
+@pytest.mark.parametrize("data", [b"msht field\n" + b"[" * 5000, b"[" * 5000, b"x", b"\n" * HEADER_BYTES])
+def test_what_is_no_entry_is_removed(tmp_path: Path, data: bytes) -> None:
+    cache, entry = filled(tmp_path)
+    entry.write_bytes(data)
+    assert cache.get(KEY) is None
+    assert not entry.exists()
+
+
+@pytest.mark.parametrize("left", [[".lock"], [".lock", ".total", ".0f.part"]])
+def test_a_kill_before_the_marker_leaves_a_folder_that_becomes_a_cache(tmp_path: Path, left: list[str]) -> None:
+    for name in left:
+        (tmp_path / name).touch()
+    _, entry = filled(tmp_path)
+    assert entry.is_file()
+    assert (tmp_path / MARKER).is_file()
+
+
+def test_a_cache_that_another_process_makes_at_this_moment_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Path.iterdir
+
+    def looked_at_while_made(folder: Path) -> list[Path]:
+        if not (tmp_path / MARKER).exists():
+            (tmp_path / MARKER).write_text("{}")
+            (tmp_path / "ab").mkdir()
+        return list(look(folder))
+
+    monkeypatch.setattr(Path, "iterdir", looked_at_while_made)
+    assert FieldCache(tmp_path, PLENTY).size() == 0
+
+
+def open_together(folder: Path, ready: Connection) -> None:
+    ready.recv()
+    try:
+        FieldCache(folder, PLENTY)
+        ready.send("")
+    except Exception as error:
+        ready.send(repr(error))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="starts by fork")
+def test_processes_that_open_a_new_folder_together_all_get_it(tmp_path: Path) -> None:
+    fork = get_context("fork")
+    for number in range(20):
+        pipes = [fork.Pipe() for _ in range(3)]
+        openers = [fork.Process(target=open_together, args=(tmp_path / f"{number}", there)) for _, there in pipes]
+        for opener in openers:
+            opener.start()
+        for here, _ in pipes:
+            here.send(True)
+        assert [here.recv() for here, _ in pipes] == [""] * 3
+        for opener in openers:
+            opener.join()
+
+
+def failing(code: int) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits open files")
+def test_too_many_open_files_remove_no_entry(tmp_path: Path) -> None:
+    import resource
+
+    cache, entry = filled(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    handle = os.open(os.devnull, os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (handle + 1, limits[1]))  # no number is free below it either
+    try:
+        assert cache.get(KEY) is None
+        assert not cache.put(KEY, FIELD)
+    finally:
+        os.close(handle)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert entry.exists()
+    assert cache.get(KEY) is not None
+    assert "Too many open files" in cache.why
+    assert cache.put(KEY, FIELD)  # that passed
+    assert cache.refused == 0
+
+
+def test_another_users_entry_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, entry = filled(tmp_path)
+    monkeypatch.setattr(os, "utime", failing(errno.EPERM))
+    assert cache.get(KEY) is not None
+    assert entry.exists()
+
+
+def test_a_damaged_entry_that_cannot_be_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, entry = filled(tmp_path)
+    entry.write_bytes(b"damaged")
+    monkeypatch.setattr(Path, "unlink", failing(errno.EACCES))
+    assert cache.get(KEY) is None
+
+
+def test_a_folder_in_an_entrys_place_is_none_and_is_left_alone(tmp_path: Path) -> None:
+    cache, entry = filled(tmp_path)
+    entry.unlink()
+    (entry / "inside").mkdir(parents=True)
+    assert cache.get(KEY) is None
+    assert not cache.put(KEY, FIELD)
+    assert cache.refused == 1
+    assert cache.put("cd" + KEY[2:], FIELD), "the others are written as before"
+    assert (entry / "inside").is_dir()
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_ends_no_run(fields: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    images = list(fields.frame["image"])
+    store = store_of(fields, tmp_path)
+    store.load(images[:2])
+    tries: list[int] = []
+
+    def full(handle: int) -> None:
+        tries.append(handle)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(cache_module, "_remove_abandoned", failing(errno.EIO))
+    store.load(images)
+    assert store.cache is not None
+    assert store.cache.refused == len(images) - 2
+    assert store.cache.why == f"cannot be written ({os.strerror(code)})"
+    assert len(tries) <= 8, "each thread tries once at most"
+    assert len(entries(tmp_path)) == 2
+    assert not list(tmp_path.glob(".*.part"))
+    plain = FieldStore(fields.root, SETTINGS, PLENTY, augmentation=Augmentation(name="standard"))
+    augmenter = Augmenter(Augmentation(name="standard"), SETTINGS, seed=1)
+    for index, image in enumerate(images):
+        assert np.array_equal(store[image].view, plain[image].view)
+        views = [s.view(image, augmenter, epoch=1, index=index) for s in (store, plain)]
+        assert np.array_equal(*views)
+
+
+def test_a_cache_that_is_full_says_so(fields: Manifest, tmp_path: Path) -> None:
+    store = store_of(fields, tmp_path, limit=1)
+    store.load(list(fields.frame["image"]))
+    assert store.cache is not None
+    assert store.cache.refused == len(fields.frame)
+    assert store.cache.why == "is full"
+    assert store.cache.size() == 0
+
+
+def test_fields_that_the_cache_refuses_stay_within_the_bound_on_memory(fields: Manifest, tmp_path: Path) -> None:
+    store = store_of(fields, tmp_path, limit=1)
+    store.load(list(fields.frame["image"]))
+    assert len(pickle.dumps(store)) < 20_000
+    assert all(store[image].source is None for image in fields.frame["image"])
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_warm_cache_that_can_only_be_read_is_read(
+    fields: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    images = list(fields.frame["image"])
+    store_of(fields, tmp_path).load(images[1:])
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(filelock, "FileLock", failing(code))
+    monkeypatch.setattr(os, "utime", failing(code))
+    monkeypatch.setattr(Path, "unlink", failing(code))
+    read = store_of(fields, tmp_path)
+    read.load(images[1:])
+    assert read.cache is not None
+    assert (read.decoded, read.cache.refused) == (0, 0)
+    read.load(images)
+    assert (read.decoded, read.cache.refused) == (1, 1)
+    assert read.cache.why == f"cannot be written ({os.strerror(code)})"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_where_no_cache_can_be_made_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file" / "cache", tmp_path / ("n" * 300)):
+        with pytest.raises(MissingResource, match="cannot be written"):
+            FieldCache(folder, PLENTY)
+    monkeypatch.setattr(filelock, "FileLock", failing(errno.EACCES))
+    with pytest.raises(MissingResource, match="Permission denied"):
+        FieldCache(tmp_path / "new", PLENTY)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="gives up the rights of root")
+def test_a_parent_without_rights_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    code = (
+        "import os, pathlib, sys; from msht.cohort.cache import FieldCache; from msht.errors import MissingResource\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "try: FieldCache(pathlib.Path(sys.argv[1]), 1)\n"
+        "except MissingResource as error: print(error)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "cache")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout.startswith(f"{tmp_path}/cache cannot be written: Permission denied.")
+
+
+def test_a_lock_that_is_not_let_go_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, _ = filled(tmp_path)
+    monkeypatch.setattr(cache_module, "LOCK_SECONDS", 0.2)
+    with filelock.FileLock(tmp_path / ".lock"):
+        with pytest.raises(MissingResource) as told:
+            FieldCache(tmp_path, PLENTY)
+        assert not cache.put("cd" + KEY[2:], FIELD)
+    assert told.value.problem == f"The cache {tmp_path} has been locked by another process for 0.2 seconds."
+    assert "space" not in told.value.mend
+    assert "locked by another process" in cache.why
+    assert cache.refused == 1
+
+
+def test_the_environments_folder_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MSHT_CACHE", "~/cache")
+    cache = cache_from_environment()
+    assert cache is not None
+    assert cache.folder == tmp_path / "home" / "cache"
+    assert not (tmp_path / "~").exists()
+    monkeypatch.setenv("MSHT_CACHE", "~no-such-user/cache")
+    with pytest.raises(InvalidInput, match="no-such-user"):
+        cache_from_environment()
+
+
+def test_what_is_being_written_is_not_swept(tmp_path: Path) -> None:
+    cache, _ = filled(tmp_path)
+    part, file = cache._begin()
+    with file:
+        (tmp_path / ".dead.part").write_bytes(b"left by a writer that was killed")
+        FieldCache(tmp_path, PLENTY)
+        assert part.exists()
+        assert not (tmp_path / ".dead.part").exists()
+    FieldCache(tmp_path, PLENTY)
+    assert not part.exists()
+
+
+def test_an_entry_written_twice_counts_once(tmp_path: Path) -> None:
+    cache, entry = filled(tmp_path)
+    assert cache.put(KEY, FIELD)
+    assert int((tmp_path / ".total").read_text()) == cache.size() == entry.stat().st_size
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of files")
+def test_an_entry_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
+    _, entry = filled(tmp_path)
+    (tmp_path / "any").touch()
+    assert entry.stat().st_mode == (tmp_path / "any").stat().st_mode

@@ -1,3 +1,5 @@
+import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,15 +9,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from msht.cohort import dataset
 from msht.cohort.dataset import OVERSAMPLING, EpochSampler, EvaluationFields, FieldStore, TrainingFields
 from msht.cohort.manifest import Manifest
 from msht.errors import InvalidInput, UnreadableImage
 from msht.files import sha256_of
 from msht.images.augmentation import Augmentation, Augmenter
 from msht.images.colour import Colour
-from msht.images.preprocessing import Preprocessing, normalised, to_tensor, view_of
+from msht.images.preprocessing import Preprocessing, normalised, planes_of, to_tensor, view_of
 from msht.images.quality import measure_quality
-from msht.images.reading import decode_image, read_image
+from msht.images.reading import DecodedImage, decode_image, read_image
 
 SMALL = Preprocessing(size=16, mean=(0.7, 0.6, 0.7), std=(0.2, 0.2, 0.2))
 PLENTY = 2**30
@@ -101,21 +104,80 @@ def test_beyond_its_memory_the_store_gives_the_same_pixels(fields: Manifest) -> 
     plenty.load(images)
     one = plenty[images[0]]
     assert one.source is not None
-    for limit in (0, one.view.nbytes + one.source.pixels.nbytes):
+    view, source = one.view.nbytes, one.source.pixels.nbytes
+    for limit, views, sources in ((0, 0, 0), (2 * view + 1, 2, 0), (6 * view + source, 6, 1)):
         scarce = store_of(fields, limit=limit)
         scarce.load(images)
-        kept = [scarce[image].source is not None for image in images]
-        assert sum(kept) == (1 if limit else 0)
+        kept = [scarce[image].view is scarce[image].view for image in images]
+        assert sum(kept) == views
+        assert sum(scarce[image].source is not None for image in images) == sources
         for image in images:
             assert np.array_equal(scarce.source(image).pixels, plenty.source(image).pixels)
             assert scarce.source(image).squares == plenty.source(image).squares
             assert np.array_equal(scarce[image].view, plenty[image].view)
             assert scarce[image].quality == plenty[image].quality
+        assert scarce.decoded == len(images)
+
+
+@pytest.mark.parametrize("asked_one_by_one", [False, True])
+def test_a_store_holds_no_more_memory_than_its_bound(fields: Manifest, asked_one_by_one: bool) -> None:
+    images = list(fields.frame["image"])
+    plenty = store_of(fields)
+    plenty.load(images)
+    whole = len(pickle.dumps(plenty))
+    view, source = plenty[images[0]].view.nbytes, plenty.source(images[0]).pixels.nbytes
+    for limit in (0, 3 * view, 3 * (view + source), 6 * view + 2 * source):
+        scarce = store_of(fields, limit=limit)
+        if not asked_one_by_one:
+            scarce.load(images)
+        for image in images:
+            scarce.source(image)
+            assert len(scarce[image].sha256) == 64
+        # What a store holds is what goes to another process with it, and each was given all but the same otherwise.
+        held = 6 * (view + source) - (whole - len(pickle.dumps(scarce)))
+        assert limit - source < held <= limit + 100
+
+
+def test_quality_and_digest_of_a_field_that_was_not_kept_read_no_file(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 50, 3), 99, np.uint8))
+    store = FieldStore(tmp_path, SMALL, 0)
+    store.load(["a.png"])
+    digest = sha256_of(tmp_path / "a.png")
+    (tmp_path / "a.png").unlink()
+    assert store["a.png"].sha256 == digest
+    assert store["a.png"].quality.brightness == pytest.approx(99 / 255, abs=0.01)
+
+
+def test_a_field_that_changed_is_not_evaluated_under_the_digest_of_the_former(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 50, 3), 99, np.uint8))
+    store = FieldStore(tmp_path, SMALL, 0)
+    store.load(["a.png"])
+    assert cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 50, 3), 98, np.uint8))
+    with pytest.raises(InvalidInput, match=r"a\.png changed"):
+        EvaluationFields(store, ["a.png"], [0])[0]
+
+
+def test_one_slow_image_does_not_let_the_others_pile_up(fields: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "AHEAD", 2)
+    images = list(fields.frame["image"])
+    begun: list[str] = []
+    go_on = threading.Event()
+
+    def slow(data: bytes, path: Path) -> DecodedImage:
+        begun.append(path.name)
+        if path.name == Path(images[0]).name:
+            go_on.wait(timeout=0.5)
+            assert len(begun) <= 2
+        return decode_image(data, path)
+
+    monkeypatch.setattr(dataset, "decode_image", slow)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    store = store_of(fields)
+    store.load(images)
+    assert store.decoded == len(begun) == len(images)
 
 
 def test_each_field_is_decoded_once_and_progress_is_told(fields: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    from msht.cohort import dataset
-
     decoded: list[Path] = []
 
     def counting(data: bytes, path: Path) -> object:
@@ -160,15 +222,39 @@ def test_another_seed_gives_another_picture(fields: Manifest) -> None:
     assert not torch.equal(training_set(store, fields, seed=1)[0, 0][0], training_set(store, fields, seed=2)[0, 0][0])
 
 
-def test_without_augmentation_training_sees_nearly_the_evaluation_view(fields: Manifest) -> None:
-    preprocessing = Preprocessing(size=16)
-    store = store_of(fields, preprocessing=preprocessing)
+@pytest.mark.parametrize("limit", [0, PLENTY])
+@pytest.mark.parametrize("crop", [None, 45, 31])
+def test_without_augmentation_training_sees_the_evaluation_view(fields: Manifest, limit: int, crop: int | None) -> None:
+    preprocessing = Preprocessing(crop=crop, size=16, colour=Colour(white=True))
+    store = FieldStore(fields.root, preprocessing, limit, augmentation=Augmentation())
     images = list(fields.frame["image"])
+    store.load(images)
     plain = TrainingFields(store, images, [0] * 6, Augmenter(Augmentation(), store.source_preprocessing, seed=1))
-    for index in range(len(images)):
-        seen = EvaluationFields(store, images, [0] * 6)[index][0]
-        difference = plain[0, index][0].float() - seen.float()
-        assert difference.abs().mean() < 0.03 * 255  # reduced in two steps rather than in one
+    for index, image in enumerate(images):
+        expected = view_of(read_image(fields.root / image).pixels, preprocessing)
+        assert torch.equal(plain[0, index][0], planes_of(expected))
+
+
+@pytest.mark.parametrize("limit", [0, PLENTY])
+def test_without_augmentation_training_sees_each_crop_as_evaluation_does(fields: Manifest, limit: int) -> None:
+    preprocessing = Preprocessing(crop=29, size=16, crops=(2, 2))
+    store = store_of(fields, limit=limit, preprocessing=preprocessing)
+    image = fields.frame["image"].iloc[0]
+    store.load([image])
+    crops = view_of(read_image(fields.root / image).pixels, preprocessing)
+    augmenter = Augmenter(Augmentation(), store.source_preprocessing, seed=1)
+    for epoch in range(20):
+        expected = crops[augmenter.crop(4, epoch, 0)]
+        assert np.array_equal(store.view(image, augmenter, epoch=epoch, index=0), expected)
+    assert len({augmenter.crop(4, epoch, 0) for epoch in range(20)}) == 4
+
+
+def test_writing_on_a_view_leaves_the_kept_field_alone(fields: Manifest) -> None:
+    store = store_of(fields)
+    image = fields.frame["image"].iloc[0]
+    before = store[image].view.copy()
+    store.view(image, Augmenter(Augmentation(), SMALL, seed=1), epoch=0, index=0)[:] = 0
+    assert np.array_equal(store[image].view, before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

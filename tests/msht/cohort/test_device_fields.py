@@ -13,7 +13,7 @@ from msht.cohort.device_fields import DeviceFields
 from msht.cohort.manifest import Manifest
 from msht.errors import InvalidInput
 from msht.images.augmentation import Augmentation, Augmenter
-from msht.images.preprocessing import Preprocessing, normalised
+from msht.images.preprocessing import Preprocessing, normalised, planes_of
 
 SMALL = Preprocessing(size=16, mean=(0.7, 0.6, 0.7), std=(0.2, 0.2, 0.2))
 STANDARD = Augmentation(name="standard")
@@ -59,6 +59,16 @@ def test_the_views_are_those_of_the_workers_but_for_rounding(fields: Manifest) -
         assert labels.tolist() == [label]
         assert difference.mean() < 1.5
         assert difference.quantile(0.99) < 8
+
+
+@pytest.mark.parametrize("resident", [None, False, True])
+def test_without_augmentation_the_views_are_those_of_evaluation(fields: Manifest, resident: bool | None) -> None:
+    data = data_of(fields, resident=resident, settings=Augmentation())
+    expected = torch.stack([normalised(planes_of(data.store[image].view), SMALL) for image in data.images])
+    batch, labels = data.collate([data[3, index] for index in range(len(data))])
+    assert torch.equal(data.views(batch), expected)
+    assert labels.tolist() == data.labels
+    assert torch.equal(epoch_of(data, 2)[0], epoch_of(data, 0)[0])
 
 
 def test_fields_stay_with_the_processor_where_there_is_no_gpu(fields: Manifest) -> None:
