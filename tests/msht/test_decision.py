@@ -100,8 +100,10 @@ def test_the_conformal_set_refers_what_it_cannot_tell(
 
 
 def test_a_probability_at_the_threshold_is_positive() -> None:
-    assert (
-        decide_case(decision_with(threshold=0.5, quantile=0.5, case_intercept=1e-9), np.array([0.0])).call == "positive"
+    intercept = 1e-3  # beyond a tie with the quantile, which would leave both classes in the set
+    at = decide_case(decision_with(quantile=0.5, case_intercept=intercept), np.array([0.0])).probability
+    assert decide_case(decision_with(threshold=at, quantile=0.5, case_intercept=intercept), np.array([0.0])).call == (
+        "positive"
     )
 
 
