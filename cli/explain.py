@@ -40,6 +40,7 @@ def explain(
     """
     from cli.show import progress, say
     from msht.errors import InvalidInput
+    from pipelines.case_maps import gone_in_words
     from pipelines.explain import explain_cases, is_scoring
 
     scored = len(inputs) == 1 and is_scoring(inputs[0])
@@ -58,6 +59,8 @@ def explain(
                 bundle, inputs[0], cases=case, method=method, layer=layer, device=device, progress=bars
             )
             say(f"{inputs[0] / 'maps'}: maps of {len(made)} cases.")
+            if gone := [one for maps in made for one in maps.gone]:
+                say(gone_in_words(gone))
             return
         from pipelines.explain_images import explain_images
 

@@ -81,16 +81,18 @@ def case(
         from pipelines.report_case import report_case
 
         of_case = facts_of(case, by_case, entered_table) if entered_table else ()
-        path = report_case(
-            bundle,
-            scores,
-            case,
-            out,
-            entered=together(facts, of_case, case),
-            microns_per_pixel=microns_per_pixel,
-            device=device,
-            language=language.value,
-        )
+        with progress() as bars:
+            path = report_case(
+                bundle,
+                scores,
+                case,
+                out,
+                entered=together(facts, of_case, case),
+                microns_per_pixel=microns_per_pixel,
+                device=device,
+                language=language.value,
+                progress=bars,
+            )
         say(f"{path}")
         if log:
             from pipelines.tracking_reports import log_case_report
@@ -102,6 +104,7 @@ def case(
         return
     if log:
         raise InvalidInput("--log is for one case at a time.", "Give --case NAME.")
+    from pipelines.case_maps import gone_in_words
     from pipelines.report_case_all import report_cases
 
     with progress() as bars:
@@ -121,6 +124,8 @@ def case(
         say(_plain(f"{failed}: no report. {reason}"))
     for path in result.outdated:
         say(_plain(f"The earlier report {path.name} holds no longer: moved to {path}."))
+    if result.gone:
+        say(_plain(gone_in_words(result.gone)))
     if result.unknown and entered_table:
         say(_plain(f"{entered_table.name} names cases that were not scored: {', '.join(result.unknown)}."))
     say(f"{result.index}: {result.written} reports written, {result.kept} kept, {len(result.failed)} failed.")

@@ -17,7 +17,7 @@ from msht.explanation.overlay import overlay
 from msht.files import atomic_path, read_json, write_json
 from msht.images.preprocessing import Box, resized, view_of
 from msht.images.reading import read_image
-from pipelines.explain import write_picture
+from pipelines.case_maps import write_picture
 from pipelines.explain_crops import crop_in_words, crops_key, shown_crop
 from pipelines.explain_maps import METHOD, METHODS_IN_WORDS, explained_layer, mean_maps, scale_of, unknown_method
 from pipelines.inputs import ScoreInput, file_name_for, find_inputs

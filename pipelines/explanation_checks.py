@@ -249,12 +249,22 @@ def in_a_sentence(part: dict[str, Any]) -> str:
     assert deletion is not None
     assert insertion is not None
     assert weights is not None
-    failed = [check["name"] for check in part["checks"] if check["passed"] is False]
+    failed = [_failed(check) for check in part["checks"] if check["passed"] is False]
     return (
         f"Such maps were checked on {part['images']} development images: deletion {deletion['value']:.2f} (by chance "
         f"{deletion['chance']:.2f}; less is better), insertion {insertion['value']:.2f} ({insertion['chance']:.2f}; "
         f"more is better), likeness after shuffling the weights {weights['value']:.2f} (0 is right); "
         f"{'not passed: ' + ', '.join(failed) if failed else 'no check failed'}."
+    )
+
+
+def _failed(check: dict[str, Any]) -> str:
+    """A check that was not passed; where its mean is better than chance, what keeps it from being surely so."""
+    if check.get("low") is None:
+        return str(check["name"])
+    figures = {name: f"{check[name]:.2f}".replace("-", "\u2212") for name in ("gain", "low", "high")}
+    return "{name} (gain over chance {gain} with a 95% interval from {low} to {high})".format(
+        name=check["name"], **figures
     )
 
 

@@ -17,8 +17,8 @@ from msht.ensemble import Ensemble
 from msht.explanation.overlay import overlay
 from msht.files import inside, write_json
 from msht.images.reading import read_image
+from pipelines.case_maps import PICTURE_EDGE, write_picture
 from pipelines.evaluation_parts import PartFiles, called_positive
-from pipelines.explain import PICTURE_EDGE, write_picture
 from pipelines.explain_crops import shown_crop
 from pipelines.explain_maps import METHOD, METHODS_IN_WORDS, case_scale, mean_maps
 from pipelines.performance import read_predictions

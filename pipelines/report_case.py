@@ -13,13 +13,16 @@ import pandas as pd
 from msht import __version__
 from msht.decision import Decision, override_threshold
 from msht.errors import InvalidInput
-from pipelines.explain import SHOWN, Maps, explain_case, require_case
+from pipelines.case_maps import SHOWN, Gone, Maps, explain_case, gone_in_words
+from pipelines.explain import require_case
+from pipelines.progress import Progress
 from pipelines.report_case_interval import CONFIDENCE, case_interval
 from pipelines.report_case_parts import (
     deciding_parts,
     field_rows,
     heat_map_part,
     name_in_print,
+    not_shown_parts,
     performance_part,
     slide_parts,
 )
@@ -59,6 +62,7 @@ def report_case(
     created: datetime | None = None,
     device: str = "cpu",
     language: Language = "en",
+    progress: Progress | None = None,
 ) -> Path:
     """Write the report of one case; its maps are made unless they are there.
 
@@ -72,20 +76,25 @@ def report_case(
         created: time of the report; None: now. The same time and data give the same bytes.
         device: for maps that must be made.
         language: of the report.
+        progress: who is told that a photograph is gone, whose field the page then only names.
 
     Raises:
         InvalidInput: if the case is unknown, the scores are of another bundle, or a text cannot be set.
         MissingResource: if there is no font for the language.
     """
+    gone: list[Gone] = []
     report = prepare_case_report(
         read_scoring(bundle_path, scores),
         case,
+        gone=gone,
         entered=entered,
         microns_per_pixel=microns_per_pixel,
         created=created,
         device=device,
         language=language,
     )
+    if gone and progress is not None:
+        progress.say(gone_in_words(gone))
     return write_case_report(report, out, language=language)
 
 
@@ -99,10 +108,12 @@ def prepare_case_report(
     device: str = "cpu",
     networks: Any = None,
     language: Language = "en",
+    gone: list[Gone] | None = None,
 ) -> CaseReport:
     """What the report of a case says; its maps and pictures are made unless they are there.
 
-    Arguments and errors are those of `report_case`; `networks` is an ensemble loaded before, for many cases.
+    Arguments and errors are those of `report_case`; `networks` is an ensemble loaded before, for many cases, and to
+    `gone` the fields are added that have no picture since their photographs are no longer there.
     """
     entered = [(name, value) for name, value in entered if value.strip()]
     if len(entered) > MOST_ENTERED:
@@ -124,6 +135,8 @@ def prepare_case_report(
             networks=networks,
             folds=scoring.facts.folds,
         )
+        if gone is not None:
+            gone += maps.gone
     return build_case_report(
         scoring,
         row,
@@ -162,8 +175,9 @@ def build_case_report(
         microns_per_pixel = scoring.tile_microns_per_pixel
     networks = len(scoring.facts.folds) or len(description.folds)
     deciding = deciding_parts(maps, microns_per_pixel, decision.field_point.threshold, language)
+    code = _code(row, fields, scoring, entered, language, maps)
     return CaseReport(
-        report_id=f"{bundle.short_digest[:6]}-{created:%Y%m%d-%H%M%S}-{_code(row, fields, scoring, entered, language)}",
+        report_id=f"{bundle.short_digest[:6]}-{created:%Y%m%d-%H%M%S}-{code}",
         case_id=case,
         created=created,
         call=row["call"],
@@ -186,6 +200,7 @@ def build_case_report(
         case_rule=decision.case_rule_in_words,
         fields=field_rows(fields, scoring.refused_of(case), language, networks=networks),
         deciding=deciding[:SHOWN],
+        not_shown=not_shown_parts(maps, language),
         tiles=deciding if of_slides else (),
         slides=slide_parts(scoring.folder, fields, language) if of_slides else (),
         of_slides=of_slides,
@@ -249,7 +264,12 @@ def _pictures(scores: Path, case: str, fields: pd.DataFrame, language: Language)
 
 
 def _code(
-    row: dict[str, Any], fields: pd.DataFrame, scoring: Scoring, entered: Sequence[tuple[str, str]], language: Language
+    row: dict[str, Any],
+    fields: pd.DataFrame,
+    scoring: Scoring,
+    entered: Sequence[tuple[str, str]],
+    language: Language,
+    maps: Maps | None,
 ) -> str:
     """Six digits of the digest of what the report rests on: two that say different things never share an id."""
     from msht.files import sha256_of_text
@@ -260,5 +280,6 @@ def _code(
         scoring.facts.model_dump(mode="json"),
         [list(fact) for fact in entered],
         language,
+        [gone.image for gone in maps.gone] if maps else [],
     ]
     return sha256_of_text(json.dumps(rests_on, sort_keys=True))[:6]

@@ -18,6 +18,7 @@ from typing import Any
 
 from msht.errors import InvalidInput, MissingResource
 from msht.files import cannot_write, sha256_of, sha256_of_text, write_text
+from pipelines.case_maps import Gone
 from pipelines.inputs import file_name_for
 from pipelines.progress import Interrupted, Progress, Silent, stage
 from pipelines.report_case import prepare_case_report
@@ -56,6 +57,8 @@ class CasesResult:
     """Reports of earlier calls that hold no longer, where they were moved to."""
     unknown: tuple[str, ...] = ()
     """Cases of the entered facts that were not scored."""
+    gone: tuple[Gone, ...] = ()
+    """Fields that reports name without a picture."""
 
 
 class _LazyNetworks:
@@ -115,6 +118,7 @@ def report_cases(
     scoring = read_scoring(bundle_path, scores)
     run = _Run(scoring, out, created or datetime.now(UTC).astimezone(), language)
     by_case = dict(entered_by_case or {})
+    gone: list[Gone] = []
     networks = _LazyNetworks(scoring, device)
     cases = list(run.names)
     run.set_gone_aside()
@@ -131,6 +135,7 @@ def report_cases(
                         device=device,
                         networks=networks,
                         language=language,
+                        gone=gone,
                     )
                     run.write(report, pool)
                 except (InvalidInput, OSError) as error:
@@ -148,7 +153,7 @@ def report_cases(
         ) from error
     unknown = tuple(sorted(set(by_case) - set(cases)))
     index = run.write_index(unknown)
-    return CasesResult(index, run.written, run.kept, run.failed, tuple(run.outdated), unknown)
+    return CasesResult(index, run.written, run.kept, run.failed, tuple(run.outdated), unknown, tuple(gone))
 
 
 @dataclass
@@ -240,20 +245,10 @@ class _Run:
                 self._set_aside(line)
 
     def _set_aside(self, line: dict[str, str]) -> None:
-        """Move a report that the journal lists to `OUTDATED`, and overwrite nothing there."""
-        path, folder = self.out / line["file"], self.out / OUTDATED
-        if not path.is_file():
-            return
-        free, number = folder / path.name, 1
-        try:
-            folder.mkdir(exist_ok=True)
-            while os.path.lexists(free):
-                number += 1
-                free = folder / f"{path.stem}-{number}{path.suffix}"
-            path.rename(free)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
-        self.outdated.append(free)
+        """Move a report that the journal lists to `OUTDATED`."""
+        moved = set_aside(self.out / line["file"])
+        if moved is not None:
+            self.outdated.append(moved)
 
     def _note(self, report: CaseReport, key: str, path: Path) -> None:
         line = {"case": report.case_id, "file": path.name, "key": key, "sha256": sha256_of(path)}
@@ -312,6 +307,30 @@ class _Run:
             file=None if case in self.failed else self.names[case],
             failed_because=printable(self.failed[case]) if case in self.failed else None,
         )
+
+
+def set_aside(path: Path) -> Path | None:
+    """Move a report that holds no longer to the folder `OUTDATED` beside it, and overwrite nothing there.
+
+    Returns:
+        Where it is now; None where there was none.
+
+    Raises:
+        MissingResource: if it cannot be moved.
+    """
+    folder = path.parent / OUTDATED
+    if not path.is_file():
+        return None
+    free, number = folder / path.name, 1
+    try:
+        folder.mkdir(exist_ok=True)
+        while os.path.lexists(free):
+            number += 1
+            free = folder / f"{path.stem}-{number}{path.suffix}"
+        path.rename(free)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return free
 
 
 def unique_names(cases: Sequence[str]) -> dict[str, str]:

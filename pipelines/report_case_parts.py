@@ -10,11 +10,11 @@ import pandas as pd
 
 from msht.errors import BrokenBundle
 from msht.explanation.overlay import colours
-from pipelines.explain import Maps
+from pipelines.case_maps import Maps
 from pipelines.inputs import file_name_for
 from pipelines.words import find_row, intervals_in_words
 from reports.case import FieldRow
-from reports.case_parts import DecidingField, HeatMap, SlidePicture
+from reports.case_parts import DecidingField, HeatMap, NotShown, SlidePicture
 from reports.fonts import settable_characters
 from reports.parts import Counts, Estimate, Performance
 from reports.words import Language
@@ -22,12 +22,12 @@ from reports.words import Language
 ORIENTATIONS = {
     1: "none",
     2: "mirrored",
-    3: "rotated 180",
-    4: "mirrored, rotated 180",
-    5: "mirrored, rotated 90",
-    6: "rotated 90",
-    7: "mirrored, rotated 270",
-    8: "rotated 270",
+    3: "rotated 180°",
+    4: "mirrored, rotated 180°",
+    5: "mirrored, rotated 90°",
+    6: "rotated 90°",
+    7: "mirrored, rotated 270°",
+    8: "rotated 270°",
 }
 MOST_SLIDES = 4
 """Slides of a case whose heat maps are shown."""
@@ -56,6 +56,12 @@ def deciding_parts(
         )
         for place, field in enumerate(maps.fields)
     )
+
+
+def not_shown_parts(maps: Maps | None, language: Language) -> tuple[NotShown, ...]:
+    """The fields that weighed most and whose photographs are gone."""
+    gone = maps.gone if maps else ()
+    return tuple(NotShown(name=name_in_print(one.image, language), probability=one.probability) for one in gone)
 
 
 def _peak(maps: Maps, place: int) -> float | None:

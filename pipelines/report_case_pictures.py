@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipelines.explain import write_picture
+from pipelines.case_maps import write_picture
 from pipelines.fields import read_scored
 from pipelines.inputs import file_name_for
 

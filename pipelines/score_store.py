@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS answers (
     name TEXT PRIMARY KEY, stamp TEXT NOT NULL, status TEXT NOT NULL, sha256 TEXT, evaluable INTEGER, logit REAL,
     call TEXT, novel INTEGER, data TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answers_by_digest ON answers (sha256);
 """
 _NOT_IN_DATA = frozenset(("image", "case", "path", "stamp", "status"))
 """What the list of the inputs says, or a column of its own."""
@@ -276,6 +277,36 @@ class Store:
             for item, row in answered:
                 self.add(item)
                 self._keep(row)
+
+    def forget_moved(self, name: str) -> list[tuple[str, str]]:
+        """Remove the rows of a photograph that is now elsewhere: renamed, or put into the folder of another case.
+
+        Such a row's file is gone, and its bytes are there under another name. Two photographs that show nothing may
+        have equal bytes, so that those that are not evaluable must also be of one time.
+
+        Args:
+            name: of an input with an answer, there or gone.
+
+        Returns:
+            Name and case of each row that was removed.
+        """
+        rows = self._connection.execute(
+            "SELECT i.name, i.case_name, i.path, a.stamp, a.evaluable FROM answers AS given "
+            "JOIN answers AS a ON a.sha256 = given.sha256 JOIN inputs AS i ON i.name = a.name "
+            "WHERE given.name = ? AND given.status = 'scored' AND a.status = 'scored' AND i.tile IS NULL",
+            (name,),
+        ).fetchall()
+        if len(rows) < 2:
+            return []
+        there = [row for row in rows if Path(row[2]).is_file()]
+        moved = [
+            row for row in rows if row not in there and any(row[4] or row[3] == other[3] for other in there)
+        ]  # fmt: skip
+        with self._writing():
+            for row in moved:
+                for table in ("inputs", "answers"):
+                    self._connection.execute(f"DELETE FROM {table} WHERE name = ?", (row[0],))
+        return [(row[0], row[1]) for row in moved]
 
     def stamps(self) -> Iterator[tuple[str, str]]:
         """Name and stamp of every input that has a row, but for what was refused: the next call may allow it."""

@@ -96,6 +96,7 @@ def without_patient(report: CaseReport) -> CaseReport:
             ),
             "deciding": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.deciding),
             "tiles": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.tiles),
+            "not_shown": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.not_shown),
             "rejected_pictures": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.rejected_pictures),
             # A slide's picture carries its name.
             "slides": (),

@@ -170,6 +170,8 @@ class _Watch:
 
     def __post_init__(self) -> None:
         self._answered = dict(self.store.stamps())
+        self._there = set(self._answered)
+        """Names at the last look; at first all that were ever answered, so that what moved since is found."""
         self._files: dict[str, _File] = {}
         self._stale = True
         self._lost = False
@@ -190,11 +192,12 @@ class _Watch:
 
     def _ready(self) -> list[ScoreInput]:
         """Photographs that look as they did at the last look."""
-        ready, now, there = [], time.monotonic(), set()
+        ready, now, there, seen = [], time.monotonic(), set(), set()
         self._looks += 1
         turns = 1 + len(self._answered) // LOOKED_AT_AGAIN
         for number, found in enumerate(self._found()):
             name = printable(found.name)
+            seen.add(name)
             if name in self._answered and (number + self._looks) % turns:
                 continue
             stamp = stamp_of(found.path)
@@ -208,7 +211,21 @@ class _Watch:
                 ready.append(item)
         for name in self._files.keys() - there:
             del self._files[name]
+        if not self._lost:
+            for name in self._there - seen:
+                self._forget_moved(name)
+            self._there = seen
         return ready
+
+    def _forget_moved(self, name: str) -> None:
+        """Leave a photograph that is gone here and there elsewhere one row: that of where it is."""
+        if name not in self._answered:
+            return
+        for gone, case in self.store.forget_moved(name):
+            self._answered.pop(gone, None)
+            self.refresher.touched(case)
+            self._stale = True
+            self.progress.say(f"{gone} is now elsewhere in the folder; its row there counts alone.")
 
     def _found(self) -> list[Found]:
         try:
@@ -252,6 +269,7 @@ class _Watch:
             self.scored += row["status"] == "scored"
             self.steps.advance()
             self.refresher.touched(item.case)
+            self._forget_moved(item.name)
             self.tell(Answer(row, time.monotonic() - file.changed))
 
     def _is_final(self, row: Row, now: float) -> bool:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ class Refresher:
         self._seconds = 0.0
         self._scored = 0
         self._rest_until = 0.0
+        self._unwritten: dict[str, str] = {}
+        """Cases whose PDF could not be written when it was due, and why."""
         self._busy = self._ending = False
         self._error: Exception | None = None
         self.result: ScoreResult | None = None
@@ -114,6 +117,8 @@ class Refresher:
         self._folder.cleanup()
         if self._error is not None:
             raise self._error
+        if self.result is not None and self._unwritten:
+            self.result = replace(self.result, notes=(*self.result.notes, *self._unwritten.values()))
 
     def _run(self) -> None:
         try:
@@ -163,13 +168,24 @@ class Refresher:
         return self._bundle.ensemble(choose_device(self._settings.device), folds=self._settings.folds)
 
     def _write_report(self, case: str) -> None:
+        """Write the PDF of a case; where that fails, no earlier one stays beside newer tables."""
         from pipelines.report_case import prepare_case_report
+        from pipelines.report_case_all import set_aside
         from pipelines.report_case_scoring import read_scoring
         from reports.case import write_case_report
 
         target = self._out / REPORTS / f"case-{file_name_for(case)}.pdf"
+        self._unwritten.pop(case, None)
         try:
-            report = prepare_case_report(read_scoring(self._bundle.path, self._out), case, networks=self._networks)
+            scoring = read_scoring(self._bundle.path, self._out)
+            if case not in set(scoring.cases["case"].astype(str)):
+                if moved := set_aside(target):
+                    self._progress.say(f"The case {case} has no photograph any more; its report is now {moved}.")
+                return
+            report = prepare_case_report(scoring, case, networks=self._networks)
             write_case_report(report, target)
         except (InvalidInput, OSError) as error:
-            self._progress.say(f"{target.name} was not written: {error}")
+            self._unwritten[case] = f"{target.name} was not written: {error}"
+            if moved := set_aside(target):
+                self._unwritten[case] += f" The earlier report is now {moved}."
+            self._progress.say(self._unwritten[case])

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from msht.errors import InvalidInput
 from reports.case_facts import Call, CaseScore, Conformal, FieldRow, OperatingPoint, ScoringFacts
-from reports.case_parts import DecidingField, HeatMap, RejectedPicture, SlidePicture
+from reports.case_parts import DecidingField, HeatMap, NotShown, RejectedPicture, SlidePicture
 from reports.case_pictures import pictures_for_page
 from reports.case_view import view
 from reports.parts import Fact, ModelFacts, Moment, Part, Performance, Probability
@@ -24,8 +24,11 @@ _PAGE_1 = (
 )
 """(most millimetres across a crop, most characters of a free text, most fields shown), from roomy to tight."""
 
-_PAGE_2 = ((40, 260, 8), (40, 130, 6), (40, 90, 4), (20, 260, 8), (20, 130, 5), (20, 60, 3), (10, 50, 2))
-"""(most rows of the table, most characters of a free text, most limits), from roomy to tight."""
+_PAGE_2 = ((40, 600, 8), (40, 260, 8), (20, 600, 8), (20, 260, 8), (20, 130, 5), (20, 60, 3), (10, 50, 2))
+"""(most rows of the table, most characters of a free text, most limits), from roomy to tight.
+
+The list of fields goes to pages of its own before what stands beside it is cut.
+"""
 
 MOST_ENTERED = 12
 """Facts about a case that a page has room for."""
@@ -96,6 +99,9 @@ class CaseReport(Part):
     deciding: tuple[DecidingField, ...] = Field(default=(), max_length=4)
     """The fields that decided, most weighty first; empty where there is nothing to show."""
 
+    not_shown: tuple[NotShown, ...] = Field(default=(), max_length=MOST_TILES)
+    """Fields that decided and have no picture any more; the page names them."""
+
     rejected_pictures: tuple[RejectedPicture, ...] = Field(default=(), max_length=4)
     """Rejected fields to show, for a case that is not evaluable; may be empty."""
 
@@ -151,7 +157,8 @@ class CaseReport(Part):
         for row in self.fields:
             if not row.evaluable and not row.rejected_because:
                 raise ValueError(f"rejected_because is needed for field '{row.name}', which is not evaluable")
-        shown = {field.name for field in (*self.deciding, *self.tiles)} | {p.name for p in self.rejected_pictures}
+        shown = {field.name for field in (*self.deciding, *self.tiles)} | {field.name for field in self.not_shown}
+        shown |= {picture.name for picture in self.rejected_pictures}
         unknown = shown - {row.name for row in self.fields}
         if unknown:
             raise ValueError(f"pictures of fields that are not in fields: {sorted(unknown)}")
@@ -218,8 +225,12 @@ def write_case_report(report: CaseReport, out: Path, *, language: Language = "en
     # The roomiest setting that fits: halved for page 1, which has many, step by step for page 2, which seldom needs it.
     roomy, tight, second = 0, len(_PAGE_1) - 1, 0
     first = roomy
+    failed = None
     while second < len(_PAGE_2):
         data = view(report, words, page_1=_PAGE_1[first], page_2=_PAGE_2[second])
+        if data == failed:  # of short texts, a step may change nothing
+            second += 1
+            continue
         try:
             made[first, second] = typeset(
                 "case.typ", data, files=files, created=report.created, source=report, language=language
@@ -231,7 +242,7 @@ def write_case_report(report: CaseReport, out: Path, *, language: Language = "en
                     break
                 roomy = first + 1
             else:
-                tight = first
+                tight, failed = first, data
                 second += 1
         if (roomy, second) in made and roomy == tight:
             return write_pdf(made[roomy, second], out)

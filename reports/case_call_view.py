@@ -246,15 +246,20 @@ def strip_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
     threshold = report.field_threshold
     if not found or threshold is None or report.call == "not evaluable":
         return None
+    one = words.stored("positive" if report.positive_fields else "negative") if len(found) == 1 else ""
     # By the field's own call: the threshold lies within a step, whose fields are not all on one side of it.
     counts = Counter((min(int((row.probability or 0.0) * BINS), BINS - 1), row.call == "positive") for row in shown)
     steps = sorted({step for step, _ in counts})
     most = max(counts[step, False] + counts[step, True] for step in steps)
-    said = words.say(
-        "strip",
-        positive=wording.whole(report.positive_fields, words),
-        evaluable=wording.whole(report.evaluable_fields, words),
-        threshold=wording.score(threshold),
+    said = (
+        words.say("strip_one", call=one, threshold=wording.score(threshold))
+        if one
+        else words.say(
+            "strip",
+            positive=wording.whole(report.positive_fields, words),
+            evaluable=wording.whole(report.evaluable_fields, words),
+            threshold=wording.score(threshold),
+        )
     )
     return {
         "bars": [[step / BINS, 1 / BINS, counts[step, False] / most, counts[step, True] / most] for step in steps],

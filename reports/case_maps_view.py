@@ -18,10 +18,27 @@ BLANK_BELOW = 0.25
 """Share of the scale below which a map looks empty on the page, and is said to be."""
 
 
+MOST_NOT_SHOWN = 4
+"""Fields without a picture that page 1 names."""
+
+
 def heading_of_deciding(report: CaseReport, words: Words) -> str:
     """What the fields that are shown have in common."""
     heading = {"positive": "deciding_positive", "negative": "deciding_negative"}.get(report.call, "deciding_both")
-    return words.say(heading if len(report.deciding) > 1 else "deciding_one")
+    return words.say(heading if len(report.deciding) + len(report.not_shown) > 1 else "deciding_one")
+
+
+def not_shown_view(report: CaseReport, words: Words) -> str:
+    """Which fields have no picture, and why; empty where all have."""
+    named = [
+        words.say("field_named", name=wording.short_name(field.name, 26), probability=wording.score(field.probability))
+        for field in report.not_shown[:MOST_NOT_SHOWN]
+    ]
+    more = len(report.not_shown) - len(named)
+    return words.join(
+        words.say("not_shown", fields=words["list"].join(named)) if named else "",
+        words.say("not_shown_more", number=wording.whole(more, words)) if more else "",
+    )
 
 
 def deciding_view(field: DecidingField, index: int, high: float, words: Words, kind: str = "") -> dict[str, Any]:
@@ -103,7 +120,9 @@ def heat_map_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
     if heat.faithfulness:
         checks = "faithfulness_failed" if heat.failed_checks else "faithfulness_passed"
     failed = words["list"].join(words.stored(name) for name in heat.failed_checks)
-    size = "" if heat.view_size is None else words.say("view_size", size=wording.whole(heat.view_size, words))
+    size = ""
+    if heat.view_size is not None:
+        size = words.say("view_size", size=wording.whole(heat.view_size, words), share=_share_seen(report, words))
     legend = (
         words.say("map_caption", method=method, layer=layer, unit=unit),
         words.say("map_crops") if any(field.shown for field in report.deciding) else "",
@@ -121,6 +140,18 @@ def heat_map_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
         "legend_wide": words.join(words.say("order_wide", size=size), *legend),
         "alt": words.say("map_alt", low=ticks[0], high=ticks[2], unit=unit),
     }
+
+
+def _share_seen(report: CaseReport, words: Words) -> str:
+    """How much of its field each shown crop is; empty for tiles, and where a field has several crops."""
+    if report.of_slides or any(field.shown for field in report.deciding):
+        return ""
+    areas = {row.name: row.width * row.height for row in report.fields if row.width and row.height}
+    shares = [min(1.0, field.crop_width**2 / areas[field.name]) for field in report.deciding if field.name in areas]
+    if not shares:
+        return ""
+    name = "view_share" if max(shares) - min(shares) < 0.01 else "view_share_least"
+    return words.say(name, share=wording.percent(min(shares), 0, words))
 
 
 def tiles_view(report: CaseReport, words: Words) -> dict[str, Any] | None:

@@ -57,6 +57,16 @@ class DecidingField(Part):
         return self
 
 
+class NotShown(Part):
+    """A field that weighed most and has no picture, since its photograph is no longer where it was scored."""
+
+    name: str
+    """File name, equal to the `name` of its row in `fields`."""
+
+    probability: Probability
+    """Calibrated score of the field."""
+
+
 class SlidePicture(Part):
     """Where on a whole slide which probability was found."""
 

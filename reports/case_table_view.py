@@ -79,10 +79,21 @@ def _common_beginning(names: list[str]) -> int:
     return length
 
 
+def _within(room: int, flags: list[str], words: Words) -> str:
+    """As many flags as there is room for, whole, and how many more there are."""
+    for kept in range(len(flags), 0, -1):
+        said = words["list"].join(flags[:kept])
+        if kept < len(flags):
+            said = words.say("flags_more", flags=said, number=wording.whole(len(flags) - kept, words))
+        if len(said) <= room or kept == 1:
+            return said
+    return ""
+
+
 def _row(row: FieldRow, room: int, remark: int, skip: int, words: Words) -> dict[str, Any]:
     size = f"{row.width} × {row.height}" if row.width and row.height else wording.MISSING
     reasons = row.quality if row.evaluable else reasons_of(row)
-    remarks = words["list"].join(words.stored(reason) for reason in reasons)
+    remarks = _within(remark, [words.stored(reason) for reason in reasons if reason], words)
     cells = [
         wording.short_name(f"…{row.name[skip:]}" if skip else row.name, room),
         wording.digest(row.sha256),

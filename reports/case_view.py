@@ -17,7 +17,14 @@ from reports.case_call_view import (
     scale_view,
     strip_view,
 )
-from reports.case_maps_view import deciding_view, heading_of_deciding, heat_map_view, slides_view, tiles_view
+from reports.case_maps_view import (
+    deciding_view,
+    heading_of_deciding,
+    heat_map_view,
+    not_shown_view,
+    slides_view,
+    tiles_view,
+)
 from reports.case_table_view import table_view
 from reports.pictures import WHOLE_MM
 from reports.words import Words
@@ -68,6 +75,7 @@ def view(
             deciding_view(field, index, report.heat_map.high if report.heat_map else 1.0, words)
             for index, field in enumerate(report.deciding[:shown])
         ],
+        "not_shown": not_shown_view(report, words),
         "heat_map": heat_map_view(report, words),
         "tiles": tiles_view(report, words),
         "slides": slides_view(report, words),

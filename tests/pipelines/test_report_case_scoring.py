@@ -14,7 +14,7 @@ from PIL import Image
 
 from msht.bundle import read_bundle
 from msht.errors import BrokenBundle
-from pipelines.explain import SHOWN, TILES_SHOWN, deciding_fields
+from pipelines.case_maps import SHOWN, TILES_SHOWN, deciding_fields
 from pipelines.report_case import SURE, SURE_OF_SET, prepare_case_report
 from pipelines.report_case_interval import case_interval
 from pipelines.report_case_parts import field_rows, performance_part, slide_parts

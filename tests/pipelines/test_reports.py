@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,29 @@ import pandas as pd
 import pytest
 from pypdf import PdfReader
 
+from msht.bundle import read_bundle
 from msht.errors import InvalidInput
-from pipelines.explain import case_scale, deciding_fields, explain_cases
+from pipelines.case_maps import deciding_fields, explain_case
+from pipelines.explain import explain_cases
+from pipelines.explain_maps import case_scale
+from pipelines.inputs import file_name_for
+from pipelines.progress import Silent
 from pipelines.report_case import report_case
+from pipelines.report_case_all import report_cases
 from pipelines.report_validation import report_validation
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+class Said(Silent):
+    """Keeps what a listener is told."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def say(self, words: str) -> None:
+        """Keep it."""
+        self.words.append(words)
 
 
 def text_of(path: Path) -> str:
@@ -86,8 +104,76 @@ def test_maps_are_made_once_and_kept_unless_another_method_is_asked_for(copied: 
     assert "LayerCAM" in first.method
     assert "Grad-CAM" in second.method
     assert second.layer == "backbone stage 4"
-    maps = np.load(second.folder / "1-map.npy", allow_pickle=False)
+    maps = np.load(second.folder / second.fields[0]["array"], allow_pickle=False)
     assert maps.min() >= 0
+
+
+def test_a_field_whose_photograph_is_gone_is_named_and_shown_again_when_it_is_back(copied: Any, tmp_path: Path) -> None:
+    images = pd.read_parquet(copied.scores / "images.parquet")
+    images["path"] = [str(shutil.copy(path, tmp_path / f"{n}.jpg")) for n, path in enumerate(images["path"])]
+    images.to_parquet(copied.scores / "images.parquet", index=False)
+    cases = pd.read_parquet(copied.scores / "cases.parquet")
+    row = cases[cases["call"] != "not evaluable"].iloc[0]
+    chosen = deciding_fields(images[images["case"] == row["case"]], row["call"])
+    gone, kept = chosen.iloc[0], chosen.iloc[1:]
+    Path(gone["path"]).rename(tmp_path / "away.jpg")
+    progress = Said()
+    report_case(copied.bundle, copied.scores, row["case"], tmp_path / "c.pdf", created=WHEN, progress=progress)
+    said = text_of(tmp_path / "c.pdf")
+    assert "Without a picture" in said
+    assert str(gone["path"]) in progress.words[0]
+    maps = explain_cases(copied.bundle, copied.scores, cases=[row["case"]])[0]
+    assert [one.image for one in maps.gone] == [gone["image"]]
+    assert [field["image"] for field in maps.fields] == list(kept["image"])
+    (tmp_path / "away.jpg").rename(gone["path"])
+    report_case(copied.bundle, copied.scores, row["case"], tmp_path / "c.pdf", created=WHEN, progress=progress)
+    assert "Without a picture" not in text_of(tmp_path / "c.pdf")
+    assert len(progress.words) == 1
+    whole = explain_cases(copied.bundle, copied.scores, cases=[row["case"]])[0]
+    assert [field["image"] for field in whole.fields] == list(chosen["image"])
+    for path in images["path"]:
+        Path(path).unlink()
+    kept_maps = explain_cases(copied.bundle, copied.scores, cases=[row["case"]])[0]
+    assert kept_maps == whole, "what was drawn once stays when the photographs go"
+
+
+def test_a_case_without_any_photograph_left_still_has_its_report(copied: Any, tmp_path: Path) -> None:
+    images = pd.read_parquet(copied.scores / "images.parquet")
+    images["path"] = [str(tmp_path / f"{n}.jpg") for n in range(len(images))]
+    images.to_parquet(copied.scores / "images.parquet", index=False)
+    result = report_cases(copied.bundle, copied.scores, tmp_path / "out", created=WHEN, workers=1)
+    assert not result.failed
+    assert result.gone
+    cases = pd.read_parquet(copied.scores / "cases.parquet")
+    case = cases[cases["call"] != "not evaluable"].iloc[0]["case"]
+    assert "no longer where it was scored" in text_of(tmp_path / "out" / f"case-{file_name_for(case)}.pdf")
+
+
+def test_a_map_is_kept_for_a_photograph_that_went_and_drawn_on_the_new_scale(copied: Any, tmp_path: Path) -> None:
+    images = pd.read_parquet(copied.scores / "images.parquet")
+    images["path"] = [str(shutil.copy(path, tmp_path / f"{n}.jpg")) for n, path in enumerate(images["path"])]
+    images.to_parquet(copied.scores / "images.parquet", index=False)
+    cases = pd.read_parquet(copied.scores / "cases.parquet")
+    row = cases[cases["call"] != "not evaluable"].iloc[0]
+    case = row["case"]
+    whole = explain_cases(copied.bundle, copied.scores, cases=[case])[0]
+    shown = {field["image"]: np.load(whole.folder / field["array"]) for field in whole.fields}
+    pictures = {field["image"]: (whole.folder / field["crop"]).read_bytes() for field in whole.fields}
+    gone = whole.fields[0]["image"]
+    Path(images.set_index("image").loc[gone, "path"]).unlink()
+    other = images[(images["case"] != case) & images["evaluable"]].iloc[[0]].assign(case=case)
+    other["logit"] = -99.0 if row["call"] == "negative" else 99.0
+    other["image"] = "one more"
+    fields = pd.concat([images[images["case"] == case], other], ignore_index=True)
+    again = explain_case(read_bundle(copied.bundle), copied.scores, fields, case, row["call"])
+    by_name = {field["image"]: field for field in again.fields}
+    assert not again.gone
+    assert "one more" in by_name
+    assert np.array_equal(np.load(again.folder / by_name[gone]["array"]), shown[gone])
+    assert (again.folder / by_name[gone]["crop"]).read_bytes() == pictures[gone]
+    files = {path.name for path in again.folder.iterdir()}
+    named = {field[what] for field in again.fields for what in ("crop", "overlay", "array")}
+    assert files == named | {"maps.json"}, "nothing is left of what is no longer shown"
 
 
 def test_an_unknown_method_is_refused(copied: Any) -> None:

@@ -194,3 +194,111 @@ def test_a_folder_that_is_not_there_is_refused(world: Any, tmp_path: Path) -> No
     (tmp_path / "in").mkdir()
     with pytest.raises(InvalidInput, match="--patience"):
         watch_folder(world.bundle, tmp_path / "in", tmp_path / "out", patience=-1)
+
+
+def images_of(out: Path) -> list[str]:
+    """Names in the table of images; none where it is not written yet."""
+    table = out / "images.csv"
+    return list(pd.read_csv(table)["image"]) if table.is_file() else []
+
+
+def test_a_photograph_that_is_renamed_or_put_into_another_case_counts_once(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for number in range(2):
+        shutil.copy(photographs[number], folder / "case" / f"{number}.jpg")
+    with watching(world, folder, out) as watched:
+        assert watched.wait(lambda: images_of(out) == ["case/0.jpg", "case/1.jpg"])
+        (folder / "case" / "0.jpg").rename(folder / "case" / "a.jpg")
+        (folder / "other").mkdir()
+        (folder / "case" / "1.jpg").rename(folder / "other" / "1.jpg")
+        assert watched.wait(lambda: images_of(out) == ["case/a.jpg", "other/1.jpg"])
+        shutil.copy(folder / "case" / "a.jpg", folder / "case" / "b.jpg")
+        assert watched.wait(lambda: images_of(out) == ["case/a.jpg", "case/b.jpg", "other/1.jpg"])
+        (folder / "case" / "a.jpg").unlink()  # what was copied before it went is found too
+        assert watched.wait(lambda: images_of(out) == ["case/b.jpg", "other/1.jpg"])
+    (folder / "case" / "b.jpg").rename(folder / "case" / "c.jpg")  # while nobody watches
+    with watching(world, folder, out) as watched:
+        assert watched.wait(lambda: images_of(out) == ["case/c.jpg", "other/1.jpg"])
+    assert watched.result.images == 2
+
+
+def test_two_frames_that_show_nothing_are_not_taken_for_one_that_moved(
+    world: Any, folder: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    out, empty = tmp_path / "out", tmp_path / "empty.png"
+    Image.new("RGB", (200, 150), (250, 250, 250)).save(empty)
+    shutil.copyfile(empty, folder / "case" / "0.png")
+    with watching(world, folder, out) as watched:
+        assert watched.wait(lambda: images_of(out) == ["case/0.png"])
+        (folder / "case" / "0.png").unlink()
+        (folder / "other").mkdir()
+        shutil.copyfile(empty, folder / "other" / "0.png")  # a camera's next frame, of a later time
+        assert watched.wait(lambda: images_of(out) == ["case/0.png", "other/0.png"])
+
+
+def text_of(pdf: Path) -> str:
+    from pypdf import PdfReader
+
+    return " ".join(" ".join(page.extract_text() for page in PdfReader(pdf).pages).split())
+
+
+@pytest.mark.slow
+def test_a_case_whose_photographs_are_taken_away_keeps_a_report_of_all_of_them(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    pdf = tmp_path / "out" / "reports" / "case-case.pdf"
+    shutil.copy(photographs[0], folder / "case" / "first.jpg")
+    with watching(world, folder, tmp_path / "out", report=True) as watched:
+        assert watched.wait(pdf.is_file)
+        (folder / "case" / "first.jpg").unlink()  # shown before: its picture is kept
+        shutil.copy(photographs[1], folder / "case" / "second.jpg")
+        assert watched.wait(lambda: "second.jpg" in text_of(pdf))
+        assert "first.jpg" in text_of(pdf)
+        assert "no longer where it was scored" not in text_of(pdf)
+        (folder / "case" / "second.jpg").rename(folder / "case" / "renamed.jpg")
+        assert watched.wait(lambda: "renamed.jpg" in text_of(pdf))
+        assert "second.jpg" not in text_of(pdf)
+        (folder / "next").mkdir()
+        (folder / "case" / "renamed.jpg").rename(folder / "next" / "renamed.jpg")
+        assert watched.wait((pdf.parent / "case-next.pdf").is_file)
+        assert watched.wait(lambda: "renamed.jpg" not in text_of(pdf))
+    assert watched.result.notes == ()
+
+
+@pytest.mark.slow
+def test_a_case_that_has_no_photograph_any_more_leaves_its_report_among_the_outdated(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    reports = tmp_path / "out" / "reports"
+    shutil.copy(photographs[0], folder / "case" / "0.jpg")
+    with watching(world, folder, tmp_path / "out", report=True) as watched:
+        assert watched.wait((reports / "case-case.pdf").is_file)
+        (folder / "other").mkdir()
+        (folder / "case" / "0.jpg").rename(folder / "other" / "0.jpg")
+        assert watched.wait((reports / "case-other.pdf").is_file)
+        assert watched.wait((reports / "outdated" / "case-case.pdf").is_file)
+    assert not (reports / "case-case.pdf").exists()
+
+
+@pytest.mark.slow
+def test_a_report_that_can_no_longer_be_written_leaves_no_earlier_answer_in_its_place(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = tmp_path / "out" / "reports"
+    shutil.copy(photographs[0], folder / "case" / "0.jpg")
+    with watching(world, folder, tmp_path / "out", report=True) as watched:
+        assert watched.wait((reports / "case-case.pdf").is_file)
+
+        def fail(*_: object, **__: object) -> None:
+            raise InvalidInput("A text cannot be set.", "Mend it.")
+
+        monkeypatch.setattr("reports.case.write_case_report", fail)
+        shutil.copy(photographs[1], folder / "case" / "1.jpg")
+        assert watched.wait((reports / "outdated" / "case-case.pdf").is_file)
+    assert not (reports / "case-case.pdf").exists()
+    assert "A text cannot be set." in watched.result.notes[0]
+    assert "outdated" in watched.result.notes[0]

@@ -14,6 +14,7 @@ from pypdf import PdfReader
 
 from msht.errors import InvalidInput, UnreadableImage
 from reports.case import CaseReport, CaseScore, Conformal, FieldRow, write_case_report
+from reports.case_parts import NotShown
 from reports.parts import Fact
 
 MakeCase = Callable[..., CaseReport]
@@ -148,7 +149,7 @@ def test_an_indeterminate_case_shows_both_calls_and_its_zone(make_case: MakeCase
     report = make_case(call="indeterminate", score=CaseScore(probability=0.45, logit=0.1), conformal=both)
     first, _ = set_pages(report, tmp_path)
     assert "Indeterminate: the probability does not tell positive from negative" in first
-    assert "Conformal set positive and negative (coverage 90 %)" in first
+    assert "Conformal set positive and negative (coverage about 90 %, over many cases)" in first
     assert "Hatched: indeterminate, 0.30 to 0.60." in first
 
 
@@ -239,7 +240,37 @@ def test_ten_thousand_characters_are_shortened_and_said_to_be(make_case: MakeCas
     report = make_case(entered=entered, limits=("So long. " * 300,) * 20, warnings=("So long. " * 300,) * 9)
     texts = set_pages(report, tmp_path)
     assert len(texts) == 2
-    assert "[shortened; 10,000 characters]" in texts[1]
+    assert "[shortened; 10,000 characters in all]" in texts[1]
+
+
+def test_the_list_of_fields_goes_to_a_page_of_its_own_before_what_must_be_read_is_cut(
+    make_case: MakeCase, make_rows: MakeRows, tmp_path: Path
+) -> None:
+    limits = tuple(f"Limit {n} is long{', as such sentences are where they say much' * 4}." for n in range(8))
+    note = "Bloody aspirate, little material in the second pass. " * 9
+    report = make_case(fields=make_rows(40), limits=limits, entered=(Fact(name="Note", value=note),))
+    texts = set_pages(report, tmp_path)
+    assert len(texts) == 3
+    assert "shortened" not in texts[1]
+    assert all(limit in texts[1] for limit in limits)
+    assert note.strip() in texts[1]
+
+
+def test_a_field_without_a_photograph_is_named_in_place_of_a_picture(make_case: MakeCase, tmp_path: Path) -> None:
+    shown = make_case().deciding
+    gone = tuple(NotShown(name=field.name, probability=field.probability) for field in shown)
+    some = set_pages(make_case(deciding=shown[:1], not_shown=gone[1:]), tmp_path)[0]
+    assert f"Without a picture, since the photograph is no longer where it was scored: {gone[1].name}" in some
+    assert "Fields that weighed most" in some
+    none = set_pages(make_case(deciding=(), not_shown=gone, heat_map=None), tmp_path)[0]
+    assert gone[0].name in none
+    assert "heat map" not in none
+
+
+def test_a_case_without_a_call_asks_nobody_to_agree_with_it(make_case: MakeCase, tmp_path: Path) -> None:
+    reason = {"call": "not evaluable", "score": None, "conformal": None, "not_evaluable_because": "No field passed."}
+    assert "override, because" not in set_pages(make_case(**reason, deciding=(), heat_map=None), tmp_path)[1]
+    assert "override, because" in set_pages(make_case(), tmp_path)[1]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,21 @@ def test_every_evaluable_field_is_in_the_strip(make_case: MakeCase, make_rows: M
     assert all(0 <= start < 1 for start, *_ in strip["bars"])
 
 
+def test_one_field_is_no_share_of_many(make_case: MakeCase, make_rows: MakeRows) -> None:
+    strip = strip_view(make_case(fields=make_rows(1), deciding=(), field_threshold=0.41), WORDS)
+    assert strip is not None
+    assert strip["said"] == "The one evaluable field is positive (from a field probability of 0.41)."
+
+
+def test_flags_are_shown_whole_and_the_others_counted(make_case: MakeCase, make_rows: MakeRows) -> None:
+    flags = ("out of focus", "too bright", "overexposed pixels", "low contrast")
+    row = make_rows(1)[0].model_copy(
+        update={"evaluable": False, "quality": flags, "rejected_because": "x", "call": None}
+    )
+    cells = table_view(make_case(fields=(row,), deciding=()), 40, WORDS)["rows"][0]["cells"]
+    assert "out of focus, too bright +2" in cells
+
+
 def test_the_strip_shows_a_field_on_the_side_that_it_was_called(make_case: MakeCase, make_rows: MakeRows) -> None:
     called = [(0.052, "negative"), (0.058, "negative"), (0.0599, "positive"), (0.9, "positive")]
     rows = tuple(
@@ -131,7 +146,7 @@ def test_a_negative_case_says_what_its_colours_mean_and_failed_checks_are_named_
     first, second = set_pages(report, tmp_path)
     assert "the colours show the strongest of what little speaks for positive" in first
     assert "not passed: deletion (page 2)" in first
-    assert "(at 96 × 96 px)" in first
+    assert "(at 96 × 96 px, 34 % of its area)" in first  # a square of 700 px of 1390 x 1038
     assert sentence in second
 
 

@@ -15,7 +15,7 @@ from msht.decision import Decision, Point, decide_case
 from msht.errors import MissingResource
 from msht.images.quality import Limits, Quality, QualityGate
 from pipelines.bundle import LIMITS
-from pipelines.explain import METHOD, METHODS_IN_WORDS
+from pipelines.explain_maps import METHOD, METHODS_IN_WORDS
 from pipelines.explanation_checks import in_a_sentence
 from pipelines.report_case import SURE, SURE_OF_SET
 from pipelines.report_case_parts import ORIENTATIONS, _flag
@@ -105,6 +105,8 @@ def said_by_the_program() -> list[str]:
         {"images": 16, "checks": [*checks, {"name": "randomisation", "value": -0.01, "passed": passed}]}
         for passed in (True, False)
     ]
+    unsure = {"passed": False, "gain": 0.07, "low": -0.02, "high": 0.16}
+    parts.append({"images": 16, "checks": [checks[0] | unsure, checks[1], parts[0]["checks"][2]]})
     reasons += [in_a_sentence(part) for part in parts]
     return [*reasons, *guarantees, *rules, *flags, *LIMITS, *ORIENTATIONS.values(), SURE, SURE_OF_SET]
 
