@@ -24,12 +24,14 @@ def audit(
     from typer import Exit
 
     from cli.show import progress, say, table
+    from msht.files import quoted
     from pipelines.audit import audit_cohort
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as jobs are stopped: the same as Ctrl-C
     with progress() as bars:
         result = audit_cohort(manifest, out=out, images=images, workers=workers, report=not no_pdf, progress=bars)
-    say(f"{result['images']:,} images, {result['readable']:,} decoded whole, {len(result['pairs']):,} pairs of copies.")
+    pairs = f"{len(result['pairs']):,} pair{'s' * (len(result['pairs']) != 1)}"
+    say(f"{result['images']:,} images, {result['readable']:,} decoded whole, {pairs} of copies.")
     if result["findings"]:
         rows = [[row["severity"], row["kind"], f"{row['count']:,}"] for row in result["findings"]]
         table(["Severity", "What", "Number"], rows, numbers=1)
@@ -49,6 +51,6 @@ def audit(
     else:
         say(f"Nothing was found that must be mended or looked at: {where}.")
     if result["pairs"]:
-        say(f"Keep copies on one side: msht cohort split {manifest} --audit {out} --out split.csv")
+        say(f"Keep copies on one side: msht cohort split {quoted(manifest)} --audit {quoted(out)} --out split.csv")
     if strict and must:
         raise Exit(1)

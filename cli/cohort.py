@@ -57,7 +57,7 @@ def import_(
 ) -> None:
     """Make a manifest: a row per image with its label and what is known of patient, case and slide."""
     from cli.show import say
-    from msht.cohort.manifest import CLASSES
+    from msht.cohort.manifest import CLASSES, counts_in_words
     from pipelines.cohort import import_cohort
 
     result = import_cohort(
@@ -94,7 +94,7 @@ def import_(
     for reason, number in result.skipped.items():
         say(f"Left out {number}: {reason} ('{result.examples[reason]}'{' and others' if number > 1 else ''}).")
     classes = result.manifest.classes
-    say(f"{out}: " + ", ".join(f"{n} {what}" for what, n in result.counts.items()) + f" ({len(classes)} classes).")
+    say(f"{out}: {counts_in_words(result.counts)} ({len(classes)} classes).")
     if classes != CLASSES:
         say("Training needs two classes: import again with --positive NAME for each class that is positive.")
     if result.manifest.group_column is None:
@@ -113,6 +113,7 @@ def phantom(
 ) -> None:
     """Draw a synthetic ROSE cohort with known truth, to try everything without patients' images."""
     from cli.show import progress, say
+    from msht.cohort.manifest import counts_in_words
     from pipelines.phantom import draw_phantom
 
     with progress() as bars:
@@ -126,7 +127,7 @@ def phantom(
             seed=seed,
             progress=bars,
         )
-    say(f"{out / 'manifest.csv'}: " + ", ".join(f"{n} {what}" for what, n in counts.items()) + ".")
+    say(f"{out / 'manifest.csv'}: " + counts_in_words(counts) + ".")
 
 
 app.command()(audit)
@@ -155,6 +156,7 @@ def split(
     """Give every image a role and a fold; a patient's images, and copies of one picture, stay together."""
     from cli.show import progress, say, table
     from msht.cohort.splits import disjointness_in_words
+    from msht.files import quoted
     from pipelines.cohort import split_cohort
 
     with progress() as bars:
@@ -190,11 +192,11 @@ def split(
     if joined and made.grouped_by is not None:
         say(f"Sets of copies that join several groups: {joined}. See the audit before you trust the ids.")
     say(made.balance.words)
-    for warning in (made.warning, *made.balance.warnings):
-        if warning:
-            say(f"Warning: {warning}")
+    for warning in made.warnings:
+        say(f"Warning: {warning}")
     if audit is None:
-        say(f"Search for near-duplicates with `msht cohort audit {manifest} --out DIR`, and split with --audit DIR.")
+        words = f"msht cohort audit {quoted(manifest)} --out DIR"
+        say(f"Search for near-duplicates with `{words}`, and split with --audit DIR.")
 
 
 @app.command()

@@ -94,6 +94,7 @@ def score(
 
     from cli.show import progress, say
     from msht.errors import InvalidInput
+    from msht.files import quoted
 
     if out is None:
         raise InvalidInput("--out is missing.", "Name the folder for the tables.")
@@ -103,7 +104,10 @@ def score(
             "Give images, folders, globs, tables or -; or a folder with --watch.",
         )
     if watch is None and report:
-        raise InvalidInput("--report is for --watch.", f"Write the PDFs with `msht report case {bundle} {out} --all`.")
+        raise InvalidInput(
+            "--report is for --watch.",
+            f"Write the PDFs with `msht report case {quoted(bundle)} {quoted(out)} --all`.",
+        )
     if executor is Executor.local and ray_address is not None:
         raise InvalidInput("--ray-address is given without --executor ray.", "Give both, or neither.")
     if null and Path("-") not in (inputs or ()):

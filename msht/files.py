@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def quoted(path: object) -> str:
+    """A path as a shell takes it, for a command that a message offers."""
+    return shlex.quote(str(path))
 
 
 def cannot_write(path: Path, error: OSError) -> MissingResource:

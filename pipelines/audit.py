@@ -84,6 +84,7 @@ def audit_cohort(
     )
     open_folder(out, AUDIT_FILE)
     frame = manifest.frame
+    _refuse_another_cohort(out, manifest, progress)
     processes = workers or min(MOST_WORKERS, os.cpu_count() or 1)
     try:
         with stage(progress, "Looking at images", len(frame)) as steps:
@@ -126,6 +127,34 @@ def audit_cohort(
     except KeyboardInterrupt as error:
         raise Interrupted(f"Stopped; what was looked at is kept. The same command goes on in {out}.") from error
     return result
+
+
+def _refuse_another_cohort(out: Path, manifest: Any, progress: Progress) -> None:
+    """Refuse a folder with the finished audit of other images; say that one of an earlier state is replaced.
+
+    Raises:
+        InvalidInput: if none of the images that were audited there is in this manifest.
+    """
+    from msht.cohort.tables import read_table
+
+    file, measured = out / AUDIT_FILE, out / f"{MEASUREMENTS}.parquet"
+    try:
+        earlier = read_audit(out)
+        there = set(read_table(measured)["image"])
+    except (InvalidInput, KeyError):
+        return  # none that is finished, or one of another version: nothing that could be lost
+    if earlier.manifest_digest == manifest.digest:
+        return
+    shared = len(there & set(manifest.frame["image"]))
+    if not shared:
+        raise InvalidInput(
+            f"{file} is the audit of another cohort: none of its {len(there):,} images is in this manifest.",
+            "Choose another folder, or remove that one.",
+        )
+    progress.say(
+        f"The audit in {out} was of another state of the manifest ({earlier.manifest_digest[:12]}; {shared:,} of its "
+        f"{len(there):,} images are in this one); it is replaced."
+    )
 
 
 def _joined(frame: Any, measured: Any) -> Any:

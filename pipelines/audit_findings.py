@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from msht.cohort.alike import alike_in_words, ids_alike
 from msht.images.quality import Quality, QualityGate
 from pipelines.audit_copies import Pair
 from pipelines.audit_measure import QUALITY
@@ -53,6 +54,7 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "site and label are confounded": (LOOK, "Add the missing classes at each site, or hold out a site in the split."),
     "few patients": (LOOK, "Add patients; intervals by patient will be wide."),
+    "ids that look alike": (LOOK, "If they are one, write the id in one way; a split would part the patient."),
     "no patient is known": (LOOK, "Import again with --patient-column or --patient-from."),
     "CMYK": (NOTE, "It is converted to RGB; a photograph should not be CMYK: ask who exported it."),
     "16 bits": (NOTE, "It is scaled to 8 bits by its full range; a dark camera image stays dark."),
@@ -124,6 +126,7 @@ def all_findings(
         *_unreadable(table),
         *_not_compared(unread),
         *_copies(table, pairs, group_column),
+        *_ids(table),
         *_balance(table, classes, group_column),
         *_confounding(table),
         *_shortcuts(baselines),
@@ -194,6 +197,12 @@ def _copies(table: pd.DataFrame, pairs: Sequence[Pair], group_column: str | None
             yield Finding(f"{stem} across patients", f"{like}, in two patients.", *at)
         if one == two and not across:
             yield Finding(stem, f"{like}.", *at)
+
+
+def _ids(table: pd.DataFrame) -> Iterator[Finding]:
+    for column, sets in ids_alike(table).items():
+        for one in sets:
+            yield Finding("ids that look alike", alike_in_words(column, [one]))
 
 
 def _balance(table: pd.DataFrame, classes: Sequence[str], group_column: str | None) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from msht.cohort.duplicates import LEAST_SIMILARITY
-from msht.cohort.manifest import Manifest
+from msht.cohort.manifest import Manifest, counts_in_words
 from msht.cohort.same_picture import LEAST_OVERLAP, SAME_FROM
 from msht.errors import InvalidInput
 from msht.files import inside
@@ -52,6 +52,7 @@ def report_audit(
     """
     facts = table.set_index("image")
     copies = _one_per_pair(f for f in findings if f.other)
+    shown = min(page.MOST_PAIRS, max(page.FEW_PAIRS, sum(f.severity == MUST for f in copies)))
     unusual = [f for f in findings if f.kind in _UNUSUAL]
     damaged = [f for f in findings if f.image and f.severity == MUST and not f.other and f.kind != "not compared"]
     report = page.AuditReport(
@@ -72,7 +73,7 @@ def report_audit(
                 second=_shown(f.other, _who(facts, f.other), manifest.root),
                 words=_settable(f"{f.kind[0].upper()}{f.kind[1:]}. {f.words}"),
             )
-            for f in copies[: page.MOST_PAIRS]
+            for f in copies[:shown]
         ),
         pairs_in_all=len(copies),
         unusual=tuple(
@@ -105,7 +106,7 @@ def summary(result: dict[str, Any]) -> list[str]:
     counts = result["counts"]
     sentences = [
         f"{result['images']:,} images ("
-        + ", ".join(f"{n:,} {name}" for name, n in counts.items() if name != "images")
+        + counts_in_words({name: n for name, n in counts.items() if name != "images"})
         + f"); {result['readable']:,} could be decoded whole."
     ]
     exact = sum(pair["kind"] == "exact" for pair in result["pairs"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msht.errors import InvalidInput
-from msht.files import read_json, sha256_of
+from msht.files import quoted, read_json, sha256_of
 
 AUDIT_FILE = "audit.json"
 FINDINGS_FILE = "findings.csv"
@@ -46,7 +46,7 @@ def read_audit(folder: Path) -> AuditResult:
     if not file.is_file():
         raise InvalidInput(
             f"{folder} holds no finished audit ({AUDIT_FILE} is not there).",
-            f"Make one with `msht cohort audit MANIFEST --out {folder}`.",
+            f"Make one with `msht cohort audit MANIFEST --out {quoted(folder)}`.",
         )
     found = read_json(file, what="audit")
     again = "Run `msht cohort audit` again."

@@ -41,6 +41,13 @@ MEANS: dict[str, str] = {
 }
 
 
+TURNED = (
+    "Below 0.5 throughout: what holds in some patients is the other way round in others, as chance has it where "
+    "they are few. It is no skill."
+)
+"""What an interval that lies wholly below chance means: folds by patient make this likely in small cohorts."""
+
+
 @dataclass(frozen=True)
 class Baseline:
     """How well something that is no cell predicts the label."""
@@ -69,7 +76,8 @@ class Baseline:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        return asdict(self) | {"exceeds": self.exceeds, "bound": BOUND, "means": MEANS[self.name]}
+        means = f"{MEANS[self.name]} {TURNED}" if self.high is not None and self.high < 0.5 else MEANS[self.name]
+        return asdict(self) | {"exceeds": self.exceeds, "bound": BOUND, "means": means}
 
 
 def shortcut_baselines(table: pd.DataFrame, classes: Sequence[str], groups: pd.Series | None) -> list[Baseline]:

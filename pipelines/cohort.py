@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from msht.cohort.alike import alike_in_words, ids_alike
 from msht.cohort.drawing import check_settings
 from msht.cohort.manifest import (
     Manifest,
@@ -20,25 +21,13 @@ from msht.cohort.manifest import (
     require_two_classes,
     write_manifest,
 )
-from msht.cohort.roles import chosen_test
+from msht.cohort.roles import chosen_test, without_value
 from msht.cohort.splits import Split, describe_split, make_split, write_split
 from msht.cohort.tables import read_table, refuse_other_endings
 from msht.errors import InvalidInput
-from msht.files import inside, read_json, sha256_of
+from msht.files import inside, quoted, read_json, sha256_of
 from msht.images.reading import is_image_path
-from pipelines.cohort_columns import (
-    by_pattern,
-    clean_text,
-    drop_repeats,
-    join_table,
-    locate,
-    map_labels,
-    note_alike,
-    note_formulas,
-    option_of,
-    read_named,
-    require_column,
-)
+from pipelines.cohort_columns import join_table, locate, option_of, read_named, require_column
 from pipelines.cohort_sources import (
     Skipped,
     find_images,
@@ -46,6 +35,7 @@ from pipelines.cohort_sources import (
     labels_from_folders,
     split_pattern,
 )
+from pipelines.cohort_values import by_pattern, clean_text, drop_repeats, map_labels, note_alike, note_formulas
 from pipelines.progress import Progress, Silent, stage
 
 
@@ -297,11 +287,12 @@ def split_cohort(
             raise InvalidInput(
                 f"The audit in {audit} is of another manifest ({audited.manifest_digest[:12]}) than {manifest_file} "
                 f"({manifest.digest[:12]}).",
-                f"Audit this one: msht cohort audit {manifest_file} --out DIR.",
+                f"Audit this one: msht cohort audit {quoted(manifest_file)} --out DIR.",
             )
         pairs, audit_digest = audited.pairs, audited.digest
     check_settings(folds, seed, 0.2 if test_fraction is None else test_fraction)
-    chosen_test(manifest.frame, where, hold_out_site)  # said before every file is read
+    chosen = chosen_test(manifest.frame, where, hold_out_site)  # said before every file is read
+    _warn(manifest.frame, chosen, progress)
     digests = _digest_files(manifest, progress)
     if audit is not None:
         _hold_against_audit(audit, digests, progress)
@@ -319,6 +310,15 @@ def split_cohort(
     )
     write_split(split, out)
     return split, describe_split(split)
+
+
+def _warn(frame: pd.DataFrame, chosen: tuple[tuple[str, str], str] | None, progress: Progress) -> None:
+    """Say what may part one patient, or leave rows in the development role that no one meant to be there."""
+    for column, sets in ids_alike(frame).items():
+        progress.say(f"Warning: {alike_in_words(column, sets)} If they are one, mend the manifest: they may be parted.")
+    if chosen is not None and (number := without_value(frame, chosen[0])):
+        rows = "1 row says" if number == 1 else f"{number} rows say"
+        progress.say(f"Warning: {rows} nothing in '{chosen[0][0]}' and {'is' if number == 1 else 'are'} development.")
 
 
 def _hold_against_audit(audit: Path, digests: Mapping[str, str], progress: Progress) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from msht.cohort.manifest import CLASSES
 from msht.errors import InvalidInput
-from msht.files import read_json
+from msht.files import quoted, read_json
 from msht.training.recipe import flatten
 from pipelines.performance import read_predictions
 from pipelines.run_folder import RunFolder
@@ -173,7 +173,7 @@ def _opened(run: RunFolder) -> tuple[str, ...]:
     if evaluation.get("fitted_digest") != run.fitted_digest():
         raise InvalidInput(
             f"The test figures of {run.path} belong to other networks or another decision.",
-            f"Open its test set anew with `msht evaluate {run.path} --again`; that is recorded.",
+            f"Open its test set anew with `msht evaluate {quoted(run.path)} --again`; that is recorded.",
         )
     return tuple(evaluation["opened"])
 

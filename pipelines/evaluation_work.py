@@ -7,6 +7,7 @@ from typing import Any
 from msht.cohort.splits import Split
 from msht.decision import Decision
 from msht.ensemble import Ensemble
+from msht.files import quoted
 from pipelines.evaluation_parts import Part, PartFiles
 from pipelines.explain_maps import METHOD
 from pipelines.progress import Interrupted, Progress
@@ -71,5 +72,5 @@ def complete_parts(
             draw_figures(run)
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"Stopped; the test figures are in {run.evaluation_file}. Go on with `msht evaluate {run.path}`."
+            f"Stopped; the test figures are in {run.evaluation_file}. Go on with `msht evaluate {quoted(run.path)}`."
         ) from stop

@@ -56,5 +56,6 @@ def draw_phantom(
         type(manifest)(manifest.frame, manifest.root, manifest.digest, card=CARD),
         summary.manifest,
         notes={"source": "phantom", "seed": seed},
+        own=True,
     )
     return counts_of(manifest.frame)

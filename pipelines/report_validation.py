@@ -13,7 +13,7 @@ from msht import __version__
 from msht.cohort.splits import Split, describe_split, disjointness_in_words, groups_of
 from msht.decision import Decision, reference_in_words
 from msht.errors import InvalidInput
-from msht.files import read_json, sha256_of
+from msht.files import quoted, read_json, sha256_of
 from msht.training.recipe import Recipe, flatten
 from pipelines.bundle import LIMITS, architecture_in_words, card_limits, cohort_facts, training_facts
 from pipelines.cards import card_of
@@ -85,7 +85,9 @@ def report_validation(
     run = RunFolder(run_path)
     state = run.require_finished()
     if not run.evaluation_file.is_file():
-        raise InvalidInput(f"The test set of {run_path} was never opened.", f"Open it with `msht evaluate {run_path}`.")
+        raise InvalidInput(
+            f"The test set of {run_path} was never opened.", f"Open it with `msht evaluate {quoted(run_path)}`."
+        )
     report = build_validation_report(
         run,
         state,

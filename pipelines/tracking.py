@@ -14,7 +14,7 @@ import pandas as pd
 
 from msht.cohort.splits import Split, cases_of, groups_of
 from msht.errors import InvalidInput, MissingResource
-from msht.files import read_json
+from msht.files import quoted, read_json
 from pipelines.tracking_client import Tracker
 from pipelines.tracking_spool import BY_NAME, LOCAL, Sent, is_of_the_store, known_id, pending
 from pipelines.tracking_system import watched
@@ -216,7 +216,7 @@ def mlflow_run_of(run: Path) -> str:
     found = read_json(run / "run.json", what="state of a run").get("mlflow_run")
     real = known_id(run, str(found)) if found else None
     if real is None or real.startswith(LOCAL):
-        raise InvalidInput(f"MLflow does not know the run {run} yet.", f"Tell it with `msht track sync {run}`.")
+        raise InvalidInput(f"MLflow does not know the run {run} yet.", f"Tell it with `msht track sync {quoted(run)}`.")
     return real
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msht.files import quoted
 from pipelines.tracking_spool import (
     FOLDER,
     LOCAL,
@@ -127,7 +128,7 @@ class Tracker:
             if sent.waiting:
                 self.say(
                     f"MLflow does not answer: what it was to log is kept in {self.folder / FOLDER}. "
-                    f"Send it with `msht track sync {self.folder}`."
+                    f"Send it with `msht track sync {quoted(self.folder)}`."
                 )
             else:
                 self.say(f"MLflow answers again: what it missed was sent ({sent.operations} operations).")

@@ -13,8 +13,10 @@ from reports import wording
 from reports.parts import Fact, Moment, Part
 from reports.typesetting import typeset, write_pdf
 
-MOST_PAIRS = 12
-"""Pairs of copies that are shown; the table on disk has all."""
+FEW_PAIRS = 12
+"""Pairs of copies that are shown where none must be mended; the table on disk has all."""
+MOST_PAIRS = 48
+"""Pairs that are shown where they must be mended."""
 MOST_PICTURES = 12
 """Unusual images that are shown."""
 MOST_NAMES = 24

@@ -228,7 +228,7 @@ def _check_case_labels(frame: pd.DataFrame, source: str) -> None:
 
 
 def refuse_to_overwrite(path: Path, *sources: Path, kind: str | None = None) -> None:
-    """Refuse to write a table over one it is made from, or over a JSON file that is none of ours beside it.
+    """Refuse to write a table over one that it is made from or that is not ours, or a JSON file that is not ours.
 
     Args:
         path: what is to be written.
@@ -252,6 +252,11 @@ def refuse_to_overwrite(path: Path, *sources: Path, kind: str | None = None) -> 
             "would be lost.",
             f"Give --out another name, or remove {' and '.join(map(str, there))} first.",
         )
+    if path.is_file() and not described.exists():
+        raise InvalidInput(
+            f"{path} exists, and no {described.name} beside it says that msht wrote it.",
+            "Give --out another name, or remove it first.",
+        )
 
 
 def kind_of(path: Path) -> str | None:
@@ -272,18 +277,22 @@ def _kind_by_columns(frame: pd.DataFrame) -> str | None:
     return "manifest" if {"image", "label"} <= columns else None
 
 
-def write_manifest(manifest: Manifest, path: Path, *, notes: Mapping[str, object] | None = None) -> None:
+def write_manifest(
+    manifest: Manifest, path: Path, *, notes: Mapping[str, object] | None = None, own: bool = False
+) -> None:
     """Write the table, and beside it a JSON file of the same name that says where the images lie.
 
     Args:
         manifest: what to write.
         path: a name that ends in .csv or .parquet.
         notes: plain values about the import, kept in the JSON file.
+        own: whether the table there, if any, is the caller's to replace.
 
     Raises:
-        InvalidInput: if a split lies there, or a name in the JSON file is not UTF-8.
+        InvalidInput: as `refuse_to_overwrite`, or if a name in the JSON file is not UTF-8.
     """
-    refuse_to_overwrite(path, kind="manifest")
+    if not own:
+        refuse_to_overwrite(path, kind="manifest")
     described = {
         "kind": "manifest",
         "images": declared_root(manifest.root, path),
@@ -300,8 +309,15 @@ def write_manifest(manifest: Manifest, path: Path, *, notes: Mapping[str, object
                 "is not UTF-8.",
                 "Rename the file or folder.",
             )
-    write_table(manifest.frame, path)
-    write_json(path.with_suffix(".json"), described)
+    write_described(manifest.frame, path, described)
+
+
+def write_described(frame: pd.DataFrame, path: Path, described: Mapping[str, object]) -> None:
+    """Write a table, and beside it the JSON file that describes it, so that a kill leaves no table without one."""
+    steps = [lambda: write_table(frame, path), lambda: write_json(path.with_suffix(".json"), described)]
+    # Without a description, the table would be taken for somebody else's and never be replaced.
+    for step in steps if path.exists() else reversed(steps):
+        step()
 
 
 def read_manifest(path: Path, *, images: Path | None = None) -> Manifest:
@@ -388,6 +404,12 @@ def counts_of(frame: pd.DataFrame, classes: Sequence[str] | None = None) -> dict
         if column in frame and column != "image":
             counts[word] = int(frame[column].nunique())
     return counts
+
+
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """What `counts_of` counted: "120 images, 60 negative, 60 positive, 1 patient"."""
+    singular = {word: word.removesuffix("s") for word in COUNTED}
+    return ", ".join(f"{n:,} {singular.get(what, what) if n == 1 else what}" for what, n in counts.items())
 
 
 def require_two_classes(labels: Iterable[str], *, where: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from msht.cohort.alike import alike_key, tidy
 from msht.cohort.drawing import Pair
 from msht.errors import InvalidInput
 
@@ -56,7 +57,7 @@ def rows_with(frame: pd.DataFrame, where: tuple[str, str], option: str) -> np.nd
         option: how the user said so, for messages.
 
     Raises:
-        InvalidInput: if there is no such column or value, or every row has it.
+        InvalidInput: if there is no such column or value, every row has it, or other rows say it in another way.
     """
     column, value = where
     if column not in frame:
@@ -64,14 +65,30 @@ def rows_with(frame: pd.DataFrame, where: tuple[str, str], option: str) -> np.nd
             f"{option} names the column '{column}', which the manifest lacks; it has {', '.join(frame.columns)}.",
             "Name one of these." if option.startswith("--test") else "Import again with --site-column.",
         )
-    is_test = (frame[column] == value).fillna(False).to_numpy(dtype=bool)
+    counts = frame[column].value_counts()
+    wanted = value if value in counts.index else tidy(value)
+    is_test = (frame[column] == wanted).fillna(False).to_numpy(dtype=bool)
+    alike = sorted(other for other in counts.index if other != wanted and alike_key(other) == alike_key(wanted))
     if not is_test.any() or is_test.all():
-        found = ", ".join(sorted(frame[column].dropna().unique())[:8])
+        found = ", ".join(sorted(counts.index)[:8])
         raise InvalidInput(
             f"{option} fits {'every' if is_test.all() else 'no'} row; its values are {found}.",
-            "Choose a value that some rows have.",
+            f"Did you mean '{alike[0]}'?" if alike else "Choose a value that some rows have.",
+        )
+    if alike:
+        rows = "1 row" if counts[wanted] == 1 else f"{counts[wanted]} rows"
+        others = ", ".join(f"'{other}' ({counts[other]})" for other in alike[:5])
+        raise InvalidInput(
+            f"{option} fits {rows}, but other rows say {others}, which "
+            "differs in capitals, spaces or zeros only; they would be development.",
+            f"Write these cells of '{column}' in one way, or, if they mean something else, with other words.",
         )
     return is_test
+
+
+def without_value(frame: pd.DataFrame, where: tuple[str, str]) -> int:
+    """How many rows say nothing in the column that a test role is chosen by: they are development."""
+    return int(frame[where[0]].isna().sum())
 
 
 def choose_test(frame: pd.DataFrame, groups: pd.Series, where: tuple[str, str], option: str) -> np.ndarray:

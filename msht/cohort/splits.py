@@ -42,17 +42,20 @@ from msht.cohort.manifest import (
     digest_of,
     images_folder,
     require_two_classes,
+    write_described,
 )
 from msht.cohort.roles import choose_test, chosen_test, copies_of, refuse_crossing_pairs
-from msht.cohort.tables import read_table, write_table
+from msht.cohort.tables import read_table
 from msht.errors import InvalidInput
-from msht.files import read_json, write_json
+from msht.files import read_json
 
 ROLES = ("development", "test")
 SPLIT_COLUMNS = ("role", "fold", FILE_COLUMN, DUPLICATE_COLUMN)
 """What a split adds to its manifest; the last two only where they are known."""
 UNITS = {"patient_id": "patients", "case_id": "cases", "slide_id": "slides", None: "images"}
 """What a group is, in the plural, by the column that a split is grouped by."""
+FEW_TEST_GROUPS = 10
+"""Groups with images of a class in the test role below which an estimate hardly means anything."""
 DESCRIBED = ("digest", "folds", "grouped_by", "seed", "test_rule", "manifest_digest")
 """What a split's JSON file must say for the table to be read."""
 
@@ -115,7 +118,26 @@ class Split:
                 "Split by image: no patient, case or slide is known, so images of one patient may lie on both sides "
                 "and the figures may be inflated."
             )
+        if self.grouped_by != "patient_id":
+            unit = UNITS[self.grouped_by]
+            return f"Split by {unit[:-1]}: no patient is known, so {unit} of one patient may lie on both sides."
         return None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All that is to be said of this split: how it is grouped, its balance, and a test role that says little."""
+        found = [self.warning] if self.warning else []
+        found += self.balance.warnings
+        groups = groups_of(self.test, self.grouped_by)
+        few = {name: groups[self.test["label"] == name].nunique() for name in self.classes}
+        few = {name: number for name, number in few.items() if number < FEW_TEST_GROUPS}
+        if few:
+            counted = ", ".join(f"{name}: {number}" for name, number in few.items())
+            found.append(
+                f"The test role has few {UNITS[self.grouped_by]} with images of a class ({counted}): intervals will be "
+                "wide."
+            )
+        return tuple(found)
 
 
 def groups_of(frame: pd.DataFrame, grouped_by: str | None) -> pd.Series:
@@ -305,8 +327,7 @@ def describe_split(split: Split) -> dict[str, Any]:
 
 def write_split(split: Split, path: Path) -> None:
     """Write the table and, beside it, the JSON file that describes and proves it."""
-    write_table(split.frame, path)
-    write_json(path.with_suffix(".json"), {"images": declared_root(split.root, path), **describe_split(split)})
+    write_described(split.frame, path, {"images": declared_root(split.root, path), **describe_split(split)})
 
 
 def read_split(path: Path, *, images: Path | None = None, check_images: bool = True) -> Split:

@@ -14,7 +14,7 @@ import csv
 import io
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -47,12 +47,14 @@ class Table:
         empty_rows: how many were.
         notes: what a person should know about the reading: the sheet, the separator, the encoding.
         unclear: for (row, column): why the text of that cell is not what its spreadsheet shows.
+        other_sheets: of a workbook, which were not read.
     """
 
     frame: pd.DataFrame
     empty_rows: int = 0
     notes: tuple[str, ...] = ()
     unclear: dict[tuple[int, str], str] | None = None
+    other_sheets: tuple[str, ...] = ()
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -123,7 +125,7 @@ def _without_empty_rows(table: Table, path: Path) -> Table:
     frame = frame.drop(columns=nameless)
     if frame.empty:
         raise InvalidInput(f"{path} holds no rows.", "A manifest needs a row per image.")
-    return Table(frame, int(empty.sum()), table.notes, table.unclear)
+    return replace(table, frame=frame, empty_rows=int(empty.sum()))
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
@@ -154,6 +156,7 @@ def _read_workbook(path: Path, sheet: str | None) -> Table:
         frame,
         notes=(f"Sheet '{read.name}' of {path.name} was read{others}.",),
         unclear={(row + 1, str(names[place])): doubt for (row, place), doubt in read.unclear.items() if row},
+        other_sheets=tuple(read.others),
     )
 
 

@@ -206,8 +206,9 @@ class QualityGate(BaseModel):
             qualities: of the development images.
             quantile: share of them that may fall beyond any limit.
             field_edge: see `QualityGate.field_edge`.
-            spreads: robust standard deviations from the median at which limits lie where the images are too few for
-                the quantile; for judging the very images that are learned from, none of which would lie beyond
+            spreads: robust standard deviations (of each side, where its quartile lies further out than the median
+                absolute deviation says) from the median at which limits lie where the images are too few for the
+                quantile; for judging the very images that are learned from, none of which would lie beyond
                 their own extreme. None: the gate for new fields, as above.
 
         Raises:
@@ -229,7 +230,9 @@ class QualityGate(BaseModel):
             if few:
                 spread = max(spread, 1.4826 * float(np.median(np.abs(values - median))))
             if few and spreads is not None:
-                bounds = np.array([median - spreads * spread, median + spreads * spread])
+                # Each side by its own quartile: half of a cohort may be at zero, and the other half is not odd then.
+                below, above = np.abs(np.quantile(values, [0.25, 0.75]) - median) / _QUARTILE
+                bounds = np.array([median - spreads * max(spread, below), median + spreads * max(spread, above)])
             else:
                 bounds = np.array([min(low, median - 4 * spread), max(high, median + 4 * spread)])
             if name in _RATIOS:
@@ -254,6 +257,9 @@ class QualityGate(BaseModel):
                 reasons.append(f"{high_words} ({name.replace('_', ' ')} {value:.3g}, usual up to {limits.high:.3g})")
         return reasons
 
+
+_QUARTILE = 0.6745
+"""Distance from median to quartile of a normal distribution, in standard deviations."""
 
 _RATIOS = frozenset({"foreground"})
 """Measures that differ by factors rather than by amounts: their spread is taken on the logarithm."""

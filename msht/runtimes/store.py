@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from msht.errors import InvalidInput
-from msht.files import cannot_write, inside, read_json, sha256_of, write_json, write_text
+from msht.files import cannot_write, inside, quoted, read_json, sha256_of, write_json, write_text
 from msht.runtimes.description import ExportDescription
 from msht.runtimes.onnx import OnnxRuntime
 from msht.runtimes.openvino import OpenVinoRuntime
@@ -49,7 +49,7 @@ def find_export(bundle: Bundle, backend: BackendName) -> ExportDescription:
             return export
     raise InvalidInput(
         f"{bundle.path} holds no {backend} export.",
-        f"Make one with `msht export {bundle.path} --to {backend} --run RUN`, or use --backend torch.",
+        f"Make one with `msht export {quoted(bundle.path)} --to {backend} --run RUN`, or use --backend torch.",
     )
 
 

@@ -497,3 +497,67 @@ def test_the_truncated_smears_are_named_so(shared: Path) -> None:
     files = sorted((shared / "data" / "damaged").glob("*.jpg"))
     assert len(files) == 3
     assert [measure_image(file.name, file)["trouble"] for file in files] == ["truncated"] * 3
+
+
+def test_the_finished_audit_of_another_cohort_is_not_replaced(cohort: Path, tmp_path: Path) -> None:
+    audited(cohort)
+    before = (tmp_path / "audit" / "audit.json").read_bytes()
+    other = tmp_path / "other"
+    other.mkdir()
+    for number in range(2):
+        Image.new("RGB", (60, 40), (number * 90, 90, 90)).save(other / f"new-{number}.png")
+    (other / "manifest.csv").write_text("image,label\nnew-0.png,negative\nnew-1.png,positive\n")
+    with pytest.raises(InvalidInput, match="is the audit of another cohort: none of its 40 images"):
+        audited(other, out=tmp_path / "audit")
+    assert (tmp_path / "audit" / "audit.json").read_bytes() == before
+
+
+def test_the_audit_of_a_mended_manifest_replaces_the_former_and_says_so(cohort: Path) -> None:
+    class Said(Silent):
+        words: list[str] = []  # noqa: RUF012
+
+        def say(self, words: str) -> None:
+            self.words.append(words)
+
+    first = audited(cohort)
+    rows_of(cohort).iloc[1:].to_csv(cohort / "manifest.csv", index=False)
+    second = audited(cohort, progress=Said())
+    assert (first["images"], second["images"]) == (40, 39)
+    assert "39 of its 40 images are in this one" in Said.words[0]
+
+
+def test_ids_written_in_two_ways_are_found(cohort: Path) -> None:
+    frame = rows_of(cohort)
+    frame.loc[0, "patient_id"] = frame.loc[0, "patient_id"].lower()
+    frame = frame.drop(columns=["case_id", "slide_id"], errors="ignore")
+    frame.to_csv(cohort / "manifest.csv", index=False)
+    audited(cohort)
+    found = found_in(cohort)
+    alike = found[found["kind"] == "ids that look alike"]
+    assert len(alike) == 1
+    assert "(patient_id) count as different" in alike["words"].iloc[0]
+
+
+def test_an_interval_below_chance_is_explained() -> None:
+    from pipelines.audit_shortcut import Baseline
+
+    low = Baseline("colour", "positive", 40, 10, 0.2, 0.1, 0.4, "x").as_dict()["means"]
+    assert "other way round in others" in low
+    assert "other way round" not in Baseline("colour", "positive", 40, 10, 0.3, 0.1, 0.6, "x").as_dict()["means"]
+
+
+def test_all_pairs_that_must_be_mended_are_shown(cohort: Path) -> None:
+    frame = rows_of(cohort)
+    other = {"negative": "positive", "positive": "negative"}
+    copies = frame.iloc[:16].copy()
+    for place, row in copies.iterrows():
+        name = f"copy-{place}.png"
+        shutil.copy(cohort / row["image"], cohort / name)
+        copies.loc[place, ["image", "label"]] = [name, other[row["label"]]]
+    pd.concat([frame, copies]).drop(columns=["mask"], errors="ignore").to_csv(cohort / "manifest.csv", index=False)
+    result = audited(cohort, report=True)
+    assert result["by_severity"]["must be mended"] >= 16
+    from pypdf import PdfReader
+
+    text = " ".join(page.extract_text() for page in PdfReader(cohort.parent / "audit" / "audit.pdf").pages)
+    assert all(f"copy-{place}.png" in text for place in range(16))

@@ -679,3 +679,38 @@ def test_an_invisible_character_does_not_make_another_patient(fields: Path, tmp_
     result = imported(fields / "t.csv", tmp_path, columns={"patient_id": "who"})
     assert result.counts["patients"] == 3
     assert not [note for note in result.notes if note.startswith("Warning")]
+
+
+def test_columns_that_are_kept_lose_the_spaces_that_no_one_sees(fields: Path, tmp_path: Path) -> None:
+    said = [{**row, "cohort": " Validation " if "0" in row["who"] else "Discovery"} for row in rows(fields)]
+    pd.DataFrame(said).to_csv(tmp_path / "t.csv", index=False)
+    result = imported(tmp_path / "t.csv", tmp_path, images=fields, positive=["malignant"])
+    assert set(result.manifest.frame["cohort"]) == {"Validation", "Discovery"}
+
+
+def test_a_label_is_known_however_its_accents_are_composed(tmp_path: Path) -> None:
+    draw(tmp_path / "f", *(f"{label}/{n}.png" for label in ("bösartig", "gut") for n in range(2)))
+    result = imported(tmp_path / "f", tmp_path, positive=[unicodedata.normalize("NFD", "bösartig")])
+    assert result.counts["positive"] == 2
+
+
+def test_a_workbook_whose_first_sheet_is_a_cover_names_the_others(fields: Path, tmp_path: Path) -> None:
+    book = Workbook()
+    book.active.append(["Study", "ROSE 2026"])
+    book.active.append(["Contact", "pathology"])
+    sheet = book.create_sheet("Fields")
+    sheet.append(["file", "label"])
+    for row in rows(fields):
+        sheet.append([row["file"], row["label"]])
+    book.save(tmp_path / "t.xlsx")
+    error = refused(tmp_path / "t.xlsx", tmp_path, "has no column 'image'", images=fields, positive=["malignant"])
+    assert "name another sheet with --sheet: 'Fields'" in error.mend
+    named = imported(tmp_path / "t.xlsx", tmp_path, images=fields, positive=["malignant"], sheet="Fields")
+    assert len(images(named)) == 6
+
+
+def test_one_of_a_kind_is_counted_in_the_singular() -> None:
+    from msht.cohort.manifest import counts_in_words
+
+    counts = {"images": 1200, "negative": 1, "positive": 1199, "patients": 1, "sites": 2}
+    assert counts_in_words(counts) == "1,200 images, 1 negative, 1,199 positive, 1 patient, 2 sites"

@@ -282,3 +282,78 @@ def test_a_card_given_at_the_split_is_found_from_anywhere(manifest: Path, monkey
     split_cohort(manifest, out=Path("s.csv"), folds=2, card="card.md")
     monkeypatch.chdir("/")
     assert card_of(read_split(manifest.parent / "s.csv")).name == "card"
+
+
+class Said(Silent):
+    """Keeps what a listener is told."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def say(self, words: str) -> None:
+        """Keep it."""
+        self.words.append(words)
+
+
+def rewritten(manifest: Path, **columns: list[str]) -> Path:
+    """The manifest with other columns."""
+    made = read_manifest(manifest)
+    frame = made.frame.assign(**{name: pd.array(values, dtype="string") for name, values in columns.items()})
+    write_manifest(build_manifest(frame, manifest.parent, source="t"), manifest)
+    return manifest
+
+
+def test_ids_that_look_alike_and_rows_without_a_role_are_said_before_a_split(manifest: Path) -> None:
+    ids = [f"P{n // 2}" for n in range(40)]
+    ids[2:4] = ["P0.0", "P0.0"]
+    cohort = [pd.NA if n < 2 else "Validation" if n < 12 else "Discovery" for n in range(40)]
+    said = Said()
+    split_cohort(
+        rewritten(manifest, patient_id=ids, cohort=cohort),
+        out=manifest.parent / "s.csv",
+        folds=2,
+        test_where="cohort=Validation",
+        progress=said,
+    )
+    assert "'P0' and 'P0.0' (patient_id) count as different" in said.words[0]
+    assert said.words[1] == "Warning: 2 rows say nothing in 'cohort' and are development."
+
+
+def test_a_split_says_what_its_test_role_and_its_groups_cannot_tell(manifest: Path) -> None:
+    split, _ = split_cohort(manifest, out=manifest.parent / "s.csv", folds=2)
+    assert any("few patients with images of a class (negative: 2, positive: 2)" in words for words in split.warnings)
+    bare = read_manifest(manifest)
+    frame = bare.frame.rename(columns={"patient_id": "case_id"})
+    by_case = make_split(build_manifest(frame, manifest.parent, source="t"), folds=2)
+    assert by_case.warning == "Split by case: no patient is known, so cases of one patient may lie on both sides."
+    assert split.warning is None
+
+
+def test_neither_import_nor_split_writes_over_a_table_that_msht_did_not_write(manifest: Path) -> None:
+    foreign = manifest.parent / "results.csv"
+    foreign.write_text("patient,outcome\n1,dead\n")
+    before = foreign.read_bytes()
+    with pytest.raises(InvalidInput, match=r"no results\.json beside it says that msht wrote it"):
+        split_cohort(manifest, out=foreign, folds=2)
+    with pytest.raises(InvalidInput, match=r"no results\.json beside it says that msht wrote it"):
+        write_manifest(read_manifest(manifest), foreign)
+    assert foreign.read_bytes() == before
+    split_cohort(manifest, out=manifest.parent / "s.csv", folds=2)
+    split_cohort(manifest, out=manifest.parent / "s.csv", folds=2, seed=1)  # its own it replaces
+
+
+def test_a_kill_between_table_and_description_leaves_nothing_that_stops_the_next_call(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = manifest.parent / "s.csv"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("write_table", "write_json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"msht.cohort.manifest.{step}", killed)
+            with pytest.raises(KeyboardInterrupt):
+                split_cohort(manifest, out=out, folds=2)
+        split_cohort(manifest, out=out, folds=2)
+        assert read_split(out).folds == 2

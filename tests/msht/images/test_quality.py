@@ -204,3 +204,14 @@ def test_limits_that_judge_the_images_they_were_learned_from_name_the_odd_one() 
     assert not any(QualityGate.learn(everyone).judge(quality) for quality in everyone)
     gate = QualityGate.learn(everyone, spreads=5.0)
     assert [bool(gate.judge(quality)) for quality in everyone] == [False] * 60 + [True, True]
+
+
+def test_half_of_a_cohort_is_not_odd_where_the_other_half_has_none_of_it() -> None:
+    """White glass is overexposed in the fields that show some; the median absolute deviation says nothing of it."""
+    glass = np.concatenate([np.zeros(26), np.linspace(0.02, 0.6, 23)])
+    fields = [Quality(focus=-2, brightness=0.7, contrast=0.4, clipped_dark=0, clipped_bright=float(share),
+                      foreground=0.3) for share in glass]  # fmt: skip
+    gate = QualityGate.learn(fields, spreads=5.0)
+    assert not any(gate.judge(field) for field in fields)
+    blurred = Quality(focus=-3, brightness=0.7, contrast=0.4, clipped_dark=0, clipped_bright=0, foreground=0.3)
+    assert "out of focus" in gate.judge(blurred)[0]
