@@ -146,8 +146,12 @@ def score(
         wait = PATIENCE if patience is None else patience
         _watch(bundle, watch, out, settings, case_from=case_from, patience=wait, report=report, json=json)
         return
+    import signal
+
     from pipelines.score import score_images
     from pipelines.score_sources import lines_of
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as jobs are stopped: the same as Ctrl-C
 
     with progress() as bars:
         result = score_images(

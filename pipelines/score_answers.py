@@ -25,7 +25,7 @@ class Counts:
     rejected: int
     """Damaged, or no image at all."""
     slides: int
-    """Whole slides, whose tiles are among the inputs."""
+    """Whole slides whose tiles are among the inputs; those that were refused are not."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,10 @@ class Answers:
             "SELECT coalesce(sum(a.status = 'scored'), 0), coalesce(sum(a.status = 'scored' AND NOT a.evaluable), 0), "
             "coalesce(sum(a.status = 'rejected'), 0) FROM inputs AS i JOIN answers AS a ON a.name = i.name"
         ).fetchone()
-        slides = self._connection.execute("SELECT count(*) FROM slides").fetchone()[0]
+        # A slide that was refused is a rejected row under its own name; of others only tiles have rows.
+        slides = self._connection.execute(
+            "SELECT count(*) FROM slides AS s WHERE NOT EXISTS (SELECT 1 FROM inputs AS i WHERE i.name = s.name)"
+        ).fetchone()[0]
         return Counts(int(scored), int(unfit), int(rejected), int(slides))
 
     def cases(self) -> Iterator[CaseFields]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msht.errors import MissingResource, UnreadableImage
+from msht.images.headers import TooManyTags, first_directory
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,6 +29,9 @@ OPEN_SLIDES = 4
 CACHE_BYTES = 64 * 2**20
 """What OpenSlide may keep of decoded tiles, over all open slides."""
 
+_TILE_WIDTH = 322
+"""Tag of a TIFF that is stored in tiles (TIFF 6.0, section 15)."""
+
 _LISTS = frozenset((".vms", ".vmu"))
 _MOST_LIST_BYTES = 2**16
 
@@ -41,7 +45,8 @@ def is_slide_path(path: Path) -> bool:
     """Whether a file is read by tiles as a slide, rather than whole as a photograph.
 
     True for the endings that OpenSlide alone reads. A `.tif` or `.tiff` is opened: it is a slide if a scanner's
-    format is found in it, or if it is tiled and has several levels. Without the extra `wsi` it is a photograph.
+    format is found in it, if it is tiled and has several levels, or if it begins so and is cut off. Without the extra
+    `wsi` it is a photograph.
     Hidden files are not taken.
     """
     suffix = path.suffix.lower()
@@ -62,7 +67,24 @@ def is_slide_path(path: Path) -> bool:
                 return bool(slide.level_count > 1)
     except openslide.OpenSlideError:
         return True  # a scanner's format, but broken: said so when it is read as a slide
-    return vendor is not None
+    return vendor is not None or _begins_as_pyramid(path)
+
+
+def _begins_as_pyramid(path: Path) -> bool:
+    """Whether a TIFF that OpenSlide does not know is tiled with more to follow: a slide that was cut off."""
+    try:
+        with path.open("rb") as file:
+
+            def read(start: int, length: int) -> bytes:
+                file.seek(start)
+                return file.read(length)
+
+            directory = first_directory(read)
+    except (OSError, OverflowError, ValueError, TooManyTags):  # no place in a file, for one
+        return False
+    return (
+        directory is not None and directory.following != 0 and any(tag == _TILE_WIDTH for tag, _, _ in directory.tags)
+    )
 
 
 def is_part_of_slide(path: Path) -> bool:

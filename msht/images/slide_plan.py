@@ -32,6 +32,10 @@ MOST_ENLARGED = 2.0
 """How many times coarser than the fields a scan may be; beyond, enlarging it shows nothing that cells have."""
 
 
+SMALLEST_BLOCK = 128
+"""Longer edge in px of the low-power picture at which a block that cannot be decoded is not divided again."""
+
+
 @dataclass(frozen=True, eq=False)
 class LowPower:
     """A slide at a glance.
@@ -40,11 +44,13 @@ class LowPower:
         region: the scanned part, in px of level 0.
         pixels: its picture, RGB uint8 of shape (h, w, 3); white where nothing was scanned.
         foreground: where it is stained, shape (h, w).
+        unread: where it cannot be decoded, shape (h, w); white in the picture.
     """
 
     region: Region
     pixels: Pixels
     foreground: Mask
+    unread: Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +90,8 @@ def plan_slide(
 
     Tiles are spread evenly from edge to edge of the scanned part, so that none reaches beyond it and all of it is
     covered; neighbours overlap by the share asked for, or by a little more. A scan smaller than a tile gives the
-    largest square it has, at the same scale. Memory is bounded whatever the size of the slide.
+    largest square it has, at the same scale. Where less than half of the slide cannot be decoded at low power, the
+    tiles there are among those to score. Memory is bounded whatever the size of the slide.
 
     Args:
         path: a slide.
@@ -123,8 +130,10 @@ def plan_slide(
     low_power = read_low_power(slide, path, region)
     lefts = _spread(region.left, region.width, edge, overlap)
     tops = _spread(region.top, region.height, edge, overlap)
-    shares = _shares(low_power, lefts, tops, edge)
-    chosen = np.argwhere(shares >= least_foreground)
+    shares = _shares(low_power.foreground, region, lefts, tops, edge)
+    # What cannot be seen at low power is tried at full: it is scored, or refused as a tile of its own.
+    unseen = _shares(low_power.unread, region, lefts, tops, edge) > 0
+    chosen = np.argwhere((shares >= least_foreground) | unseen)
     count = len(chosen)
     if not count:
         raise UnreadableImage(
@@ -164,12 +173,49 @@ def read_low_power(slide: OpenSlide, path: Path, region: Region, edge: int = LOW
         edge: largest longer edge of the picture in px.
 
     Raises:
-        UnreadableImage: if it cannot be decoded.
+        UnreadableImage: if half of it or more cannot be decoded.
     """
     factor = min(1.0, edge / max(region.width, region.height))
     size = (max(1, round(region.width * factor)), max(1, round(region.height * factor)))
-    pixels, _ = read_region(slide, path, region, size)
-    return LowPower(region, pixels, stained(pixels))
+    try:
+        pixels, _ = read_region(slide, path, region, size)
+        unread = np.zeros(pixels.shape[:2], dtype=bool)
+    except UnreadableImage as error:
+        pixels, unread = _what_can_be_read(path, region, size, error)
+    return LowPower(region, pixels, stained(pixels), unread)
+
+
+def _what_can_be_read(path: Path, region: Region, size: tuple[int, int], error: UnreadableImage) -> tuple[Pixels, Mask]:
+    """A region at low power block by block, halved again and again around what is damaged, and where that is."""
+    width, height = size
+    pixels: Pixels = np.full((height, width, 3), 255, dtype=np.uint8)
+    unread = np.zeros((height, width), dtype=bool)
+    waiting = [(0, 0, width, height)]
+    while waiting:
+        left, top, right, bottom = waiting.pop()
+        part = Region(
+            region.left + left * region.width // width,
+            region.top + top * region.height // height,
+            max(1, (right - left) * region.width // width),
+            max(1, (bottom - top) * region.height // height),
+        )
+        try:
+            # After an error a slide must be opened anew.
+            pixels[top:bottom, left:right], _ = read_region(open_slide(path), path, part, (right - left, bottom - top))
+            continue
+        except UnreadableImage:
+            if max(right - left, bottom - top) <= SMALLEST_BLOCK:
+                unread[top:bottom, left:right] = True
+                if 2 * unread.sum() >= unread.size:
+                    raise error from None
+                continue
+        if right - left >= bottom - top:
+            middle = (left + right) // 2
+            waiting += [(left, top, middle, bottom), (middle, top, right, bottom)]
+        else:
+            middle = (top + bottom) // 2
+            waiting += [(left, top, right, middle), (left, middle, right, bottom)]
+    return pixels, unread
 
 
 def _spread(start: int, length: int, edge: int, overlap: float) -> list[int]:
@@ -179,11 +225,10 @@ def _spread(start: int, length: int, edge: int, overlap: float) -> list[int]:
     return [start + round(room * step / steps) for step in range(steps + 1)] if steps else [start + room // 2]
 
 
-def _shares(low_power: LowPower, lefts: list[int], tops: list[int], edge: int) -> npt.NDArray[np.float64]:
-    """Stained share of each tile, shape (rows, columns), from sums over the low-power picture."""
-    sums = cv2.integral(low_power.foreground.astype(np.uint8))
-    height, width = low_power.foreground.shape
-    region = low_power.region
+def _shares(mask: Mask, region: Region, lefts: list[int], tops: list[int], edge: int) -> npt.NDArray[np.float64]:
+    """Share of each tile that a mask of the region covers, shape (rows, columns), from sums over the mask."""
+    sums = cv2.integral(mask.astype(np.uint8))
+    height, width = mask.shape
 
     def span(starts: list[int], origin: int, length: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
         begin = (np.asarray(starts, dtype=float) - origin) * pixels / length

@@ -134,6 +134,8 @@ def test_slides_photographs_and_broken_slides_are_scored_together(world: Any, sl
     (incoming / "photographs").mkdir(parents=True)
     shutil.copyfile(slide, incoming / "smear.tif")
     (incoming / "broken.svs").write_bytes(b"\x00" * 900)
+    data = slide.read_bytes()
+    (incoming / "cut.tif").write_bytes(data[: 9 * len(data) // 10])
     photograph = sorted((world.cohort / "images").rglob("*.jpg"))[0]
     shutil.copyfile(photograph, incoming / "photographs" / photograph.name)
     result = score(world, [incoming], tmp_path / "out")
@@ -143,12 +145,13 @@ def test_slides_photographs_and_broken_slides_are_scored_together(world: Any, sl
     tiles = images[images["slide"].notna()]
     assert set(tiles["slide"]) == {"smear.tif"}
     assert len(images) == len(tiles) + 1
-    assert list(rejected["image"]) == ["broken.svs"]
-    assert "not a slide that can be read" in rejected["reason"][0]
-    assert set(cases.index) == {"smear.tif", "photographs", "broken.svs"}
+    assert list(rejected["image"]) == ["broken.svs", "cut.tif"]
+    assert rejected["reason"].str.contains("not a slide that can be read").all()
+    assert set(cases.index) == {"smear.tif", "photographs", "broken.svs", "cut.tif"}
     assert cases.loc["smear.tif", "evaluable_fields"] == tiles["evaluable"].sum() > 0
     assert cases.loc["broken.svs", "call"] == "not evaluable"
-    assert result.rejected == 1
+    assert (result.rejected, result.slides) == (2, 1)
+    assert "of 1 slide scored" in result.in_words()
     again = score(world, [incoming], tmp_path / "out")
     assert again.images_per_second == 0 or again.images == result.images
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "images.parquet"), images)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from msht.errors import InvalidInput, UnreadableImage
 from msht.images.quality import measure_quality
 from msht.images.slide_plan import _spread, scanned_region
-from msht.images.slide_regions import Region
+from msht.images.slide_regions import Region, Tile
 from msht.images.slides import plan_slide, read_tile
 
 Writer = Callable[..., Path]
@@ -149,3 +149,47 @@ def test_a_scanners_slide_is_planned(shared: Path) -> None:
     assert (found.width, found.height, found.scale.microns_per_pixel) == (2220, 2967, pytest.approx(0.499))
     assert {(tile.edge, tile.size) for tile in found.tiles} == {(701, 700)}
     assert 0 < len(found.tiles) < found.places
+
+
+def damaged(path: Path, write_slide: Writer, parts: slice) -> Path:
+    """The smear with some of the blocks of its only level damaged, in the order in which they are stored."""
+    import tifffile
+
+    write_slide(path, smear(), levels=1)
+    with tifffile.TiffFile(path) as file:
+        offsets = file.pages[0].dataoffsets[parts]
+    with path.open("r+b") as stored:
+        for offset in offsets:
+            stored.seek(offset)
+            stored.write(b"\xff" * 32)
+    return path
+
+
+def readable(path: Path, tile: Tile) -> bool:
+    """Whether a tile can be decoded."""
+    try:
+        read_tile(path, tile)
+    except UnreadableImage:
+        return False
+    return True
+
+
+def test_a_damaged_stretch_costs_its_own_tiles_only(tmp_path: Path, write_slide: Writer) -> None:
+    whole = plan(write_slide(tmp_path / "whole.tif", smear(), levels=1))
+    # Blocks of 256 px, eight in a row: the third and fourth of the first row hold glass.
+    cut = damaged(tmp_path / "cut.tif", write_slide, slice(2, 4))
+    found = plan(cut)
+    assert set(whole.tiles) <= set(found.tiles)
+    assert found.low_power.unread.any()
+    assert not found.low_power.unread.all()
+    tried = set(found.tiles) - set(whole.tiles)
+    assert tried
+    assert all(tile.top < 300 and tile.left + tile.edge > 300 and tile.left < 1152 for tile in tried)
+    lost = [tile for tile in found.tiles if not readable(cut, tile)]
+    assert lost
+    assert set(lost) <= tried, "only what was not seen at low power may be damaged"
+
+
+def test_a_slide_that_is_damaged_all_over_is_refused_as_one(tmp_path: Path, write_slide: Writer) -> None:
+    with pytest.raises(UnreadableImage, match="damaged"):
+        plan(damaged(tmp_path / "cut.tif", write_slide, slice(None)))

@@ -127,6 +127,18 @@ def test_slides_are_told_from_photographs(tmp_path: Path, write_slide: Writer) -
     assert np.array_equal(read_image(tiled).pixels, pixels), "a tiled photograph is read as one"
 
 
+def test_a_slide_that_is_cut_off_is_a_slide_all_the_same(tmp_path: Path, write_slide: Writer) -> None:
+    data = write_slide(tmp_path / "whole.tif", grain(1024, 1024)).read_bytes()
+    for share in (0.5, 0.9, 0.99):
+        cut = tmp_path / f"{share}.tif"
+        cut.write_bytes(data[: int(len(data) * share)])
+        assert is_slide_path(cut)
+        with pytest.raises(UnreadableImage, match="damaged"):
+            read_tile(cut, Tile(0, 0, 256, 256))
+    Image.fromarray(grain(64, 64)).save(tmp_path / "pages.tif", save_all=True, append_images=[Image.new("RGB", (9, 9))])
+    assert not is_slide_path(tmp_path / "pages.tif"), "pages that are not tiled are no slide"
+
+
 def test_the_pictures_that_a_slide_is_made_of_are_no_photographs(tmp_path: Path) -> None:
     (tmp_path / "CMU-1.vms").write_text(
         "[Virtual Microscope Specimen]\r\nNoLayers=1\r\nImageFile=CMU-1 13.24.05.jpg\r\n"
