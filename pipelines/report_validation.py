@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from msht import __version__
-from msht.cohort.splits import Split, describe_split, disjointness_in_words, groups_of
+from msht.cohort.splits import describe_split, disjointness_in_words, groups_of
 from msht.decision import Decision, reference_in_words
 from msht.errors import InvalidInput
 from msht.files import quoted, read_json, sha256_of
-from msht.training.recipe import Recipe, flatten
+from msht.training.recipe import Recipe
 from pipelines.bundle import LIMITS, architecture_in_words, card_limits, cohort_facts, training_facts
 from pipelines.cards import card_of
 from pipelines.compare_tables import comparisons_for_report
+from pipelines.report_case_parts import estimate_part
 from pipelines.report_validation_data import card_in_words, data_source, flow
 from pipelines.report_validation_parts import (
     deferral_section,
@@ -25,6 +26,12 @@ from pipelines.report_validation_parts import (
     failures_section,
     local_values,
     robustness_section,
+)
+from pipelines.report_validation_settings import (
+    architecture_facts,
+    preprocessing_facts,
+    time_in_print,
+    training_settings,
 )
 from pipelines.run_folder import RunFolder
 from pipelines.tracking_reports import log_validation_report
@@ -48,6 +55,8 @@ from reports.validation import (
     ValidationReport,
     write_validation_report,
 )
+from reports.wording import percent_and_interval
+from reports.words import words_of
 
 DEFERRED_ERROR = 0.05
 """Error allowed among the cases that are not referred, unless another is asked for."""
@@ -159,9 +168,9 @@ def build_validation_report(
             split_digest=split.digest,
         ),
         choices=_choices(training, decision, recipe),
-        preprocessing=tuple(Fact(name=k, value=str(v)) for k, v in recipe.preprocessing.model_dump().items()),
-        architecture=_architecture(run, recipe, split),
-        training=_training(recipe, state, training),
+        preprocessing=preprocessing_facts(recipe.preprocessing),
+        architecture=architecture_facts(run, recipe, split),
+        training=training_settings(recipe, state, training),
         threshold=_threshold(decision),
         results=tuple(result_row(row) for row in rows),
         interval_method=f"By field: {intervals_in_words(test_rows['field'])}. By case: "
@@ -218,18 +227,30 @@ def _row_of(rows: list[dict[str, Any]], name: str, level: str) -> dict[str, Any]
 
 def _summary(evaluation: dict[str, Any], rows: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     sentences = []
-    for level, word in (("case", "cases"), ("field", "fields")):
+    for level in ("case", "field"):
         row = rows[level]
+        sensitivity, specificity = (_share(row, measure) for measure in ("sensitivity", "specificity"))
+        groups = _counted(row["n_groups"], row["unit"].removesuffix("s"))
         sentences.append(
-            f"On {row['n_rows']} test {word} ({row['n_groups']} {row['unit']}) the AUROC is {in_words(row, 'auroc')}; "
-            f"at the operating point the sensitivity is {in_words(row, 'sensitivity')} and the specificity "
-            f"{in_words(row, 'specificity')}."
+            f"On {_counted(row['n_rows'], f'test {level}')} ({groups}) the AUROC is {in_words(row, 'auroc')}; at the "
+            f"operating point the sensitivity is {sensitivity} and the specificity {specificity}."
         )
+    referred, refused = evaluation["referred_cases"], evaluation["not_evaluable_cases"]
     sentences.append(
-        f"{evaluation['referred_cases']} of {evaluation['cases']} test cases are indeterminate and would be referred; "
-        f"{evaluation['not_evaluable_cases']} cannot be evaluated."
+        f"Of {_counted(evaluation['cases'], 'test case')}, {referred} {'is' if referred == 1 else 'are'} indeterminate "
+        f"and would be referred, and {refused} cannot be evaluated."
     )
     return tuple(sentences)
+
+
+def _share(row: dict[str, Any], measure: str) -> str:
+    """A share of a summary in per cent, with its interval."""
+    value, interval = percent_and_interval(estimate_part(row, measure), words_of("en"))
+    return f"{value} ({interval})" if interval else value
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _warnings(evaluation: dict[str, Any]) -> tuple[str, ...]:
@@ -268,37 +289,8 @@ def _choices(training: dict[str, Any], decision: Decision, recipe: Recipe) -> tu
         Choice(
             what="Test set",
             data="nothing was chosen on it",
-            rule=f"opened {', '.join(training['test_opened'])}",
+            rule=f"opened {'; '.join(map(time_in_print, training['test_opened']))}",
         ),
-    )
-
-
-def _architecture(run: RunFolder, recipe: Recipe, split: Split) -> tuple[Fact, ...]:
-    from msht.bundle import load_network
-
-    network = load_network(run.fold(1))
-    parameters = sum(p.numel() for p in network.parameters())
-    return (
-        Fact(name="Network", value=architecture_in_words(recipe, split.folds)),
-        Fact(name="Parameters", value=f"{parameters:,} in each network"),
-        Fact(name="Initial weights", value="random" if recipe.network.pretrained is False else "pretrained"),
-        *(Fact(name=name, value=str(value)) for name, value in recipe.network.options.items()),
-    )
-
-
-def _training(recipe: Recipe, state: dict[str, Any], training: dict[str, Any]) -> tuple[Fact, ...]:
-    chosen = {
-        k: v
-        for k, v in flatten(recipe.model_dump(mode="json")).items()
-        if k.split(".")[0] in {"optimiser", "schedule", "training", "augmentation", "seed"}
-    }
-    environment = state["environment"]
-    hardware = environment["gpu"] if environment["gpu"] != "none" else f"{environment['processors']} processor cores"
-    return (
-        Fact(name="Recipe", value=recipe.name),
-        Fact(name="Time", value=f"{training['seconds'] / 60:.1f} min for all folds"),
-        Fact(name="Hardware", value=hardware),
-        *(Fact(name=k.replace(".", ": ").replace("_", " "), value=str(v)) for k, v in chosen.items()),
     )
 
 

@@ -16,14 +16,19 @@ from reports.validation import FlowRow
 def data_source(card: DataCard, split: Split) -> tuple[Fact, ...]:
     """Where the data come from, as far as the card says."""
     return (
-        Fact(name="Origin", value=card.source.origin),
-        Fact(name="Citation", value=card.source.citation),
+        Fact(name="Origin", value=_plain(card.source.origin)),
+        Fact(name="Citation", value=_plain(card.source.citation)),
         *(
-            Fact(name=name.capitalize(), value=str(getattr(card, name)))
+            Fact(name=name.capitalize(), value=_plain(str(getattr(card, name))))
             for name in ("terms", "consent", "privacy", "stain", "device", "magnification")
         ),
         Fact(name="Test role", value=split.test_rule),
     )
+
+
+def _plain(text: str) -> str:
+    """A card's text without the marks of code, which a card is written with and a page is not."""
+    return text.replace("`", "")
 
 
 def flow(split: Split, evaluation: dict[str, Any]) -> tuple[FlowRow, ...]:
@@ -61,4 +66,4 @@ def card_in_words(card: DataCard) -> str:
         ("Unsuitable uses", card.unsuitable_uses),
     ):
         lines += [f"# {title}", *(f"- {item}" for item in items), ""]
-    return "\n".join([*lines, card.body])
+    return _plain("\n".join([*lines, card.body]))

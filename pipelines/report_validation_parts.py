@@ -13,6 +13,7 @@ from pipelines.evaluation_parts import PartFiles
 from pipelines.explain_crops import crop_in_words
 from pipelines.explanation_checks import find_check
 from pipelines.report_case_parts import estimate_part
+from pipelines.report_validation_settings import time_in_print
 from pipelines.run_folder import RunFolder
 from reports.parts import Estimate
 from reports.sections import NotAvailable
@@ -43,7 +44,7 @@ Data = tuple[str, Literal["field", "case"], np.ndarray, np.ndarray]
 
 def not_made(run: RunFolder, what: str) -> NotAvailable:
     """Why a part is not there, and how to make it."""
-    return NotAvailable(reason=f"{what} in this evaluation; `msht evaluate {run.path.name}` adds it.")
+    return NotAvailable(reason=f"{what} in this evaluation; msht evaluate {run.path.name} adds it.")
 
 
 def robustness_section(run: RunFolder, fitted: str) -> dict[str, Any]:
@@ -63,10 +64,11 @@ def robustness_section(run: RunFolder, fitted: str) -> dict[str, Any]:
         )
         for row in part["rows"]
     )
+    opened = time_in_print(part["opened"])
     note = (
         f"{part['images']} of {part['of']} evaluable test images of {part['groups']} patients or groups, drawn by seed "
         f"{part['seed']} in turn from each, were scored again under each perturbation, at the unchanged field "
-        f"threshold of {part['threshold']:.3f} and under the opening of the test set of {part['opened']}. The "
+        f"threshold of {part['threshold']:.3f} and under the opening of the test set of {opened}. The "
         "photograph is perturbed before anything else is done to it. Nothing was chosen by these figures."
     )
     return {"robustness": rows, "robustness_note": note}

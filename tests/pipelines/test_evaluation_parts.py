@@ -110,7 +110,7 @@ def test_local_predictive_values_follow_bayes_and_bracket_the_figure() -> None:
 def test_a_report_without_parts_says_how_to_make_them(world: Any, tmp_path: Path) -> None:
     out = report_validation(world.run, tmp_path / "v.pdf", prevalence=0.25, subgroups=("case_id",))
     text = " ".join(" ".join(page.extract_text() for page in PdfReader(out).pages).split())
-    assert "No image was perturbed in this evaluation; `msht evaluate run` adds it." in text
+    assert "No image was perturbed in this evaluation; msht evaluate run adds it." in text
     assert "chosen prevalence" in text
     assert "case_id" in text
     for option, mend in (({"prevalence": 1.5}, "--prevalence is 1.5"), ({"error": -1.0}, "--error is -1")):

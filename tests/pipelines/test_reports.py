@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,8 @@ from pypdf import PdfReader
 
 from msht.bundle import read_bundle
 from msht.errors import InvalidInput
+from msht.images.colour import Colour
+from msht.images.preprocessing import Preprocessing
 from pipelines.case_maps import deciding_fields, explain_case
 from pipelines.explain import explain_cases
 from pipelines.explain_maps import case_scale
@@ -21,6 +24,7 @@ from pipelines.progress import Silent
 from pipelines.report_case import report_case
 from pipelines.report_case_all import report_cases
 from pipelines.report_validation import report_validation
+from pipelines.report_validation_settings import in_print, preprocessing_facts, time_in_print
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -204,7 +208,8 @@ def test_a_validation_report_prints_the_counts_of_the_test_set(world: Any, tmp_p
     assert f"On {row['n_rows']} test cases" in text
     for heading in ("Which data chose what", "Calibration", "Limits", "Checklist", "Disjointness"):
         assert heading in text
-    assert evaluation["opened"][0] in text
+    assert time_in_print(evaluation["opened"][0]) in text
+    assert not re.search(r"crop None|'none'|[{}`]|\d{4}-\d\d-\d\dT", text), "nothing is printed as Python writes it"
 
 
 def test_a_name_that_no_font_can_set_is_printed_by_its_code_points() -> None:
@@ -218,3 +223,31 @@ def test_a_validation_report_needs_an_opened_test_set(copied: Any, tmp_path: Pat
     (copied.run / "evaluation.json").unlink()
     with pytest.raises(InvalidInput, match="never opened"):
         report_validation(copied.run, tmp_path / "v.pdf")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "none"),
+        (True, "yes"),
+        (False, "no"),
+        (0.05, "0.05"),
+        ((-180.0, 180.0), "\u2212180.0, 180.0"),
+        ("32-true", "32-true"),
+        ({"even_light": True, "target": None}, "even light: yes, target: none"),
+    ],
+)
+def test_settings_are_printed_in_words(value: object, said: str) -> None:
+    assert in_print(value) == said
+
+
+def test_what_is_done_to_a_field_is_said_as_it_is_done() -> None:
+    published = {fact.name: fact.value for fact in preprocessing_facts(Preprocessing(crop=700, size=384))}
+    assert published["Part of the field"] == "a centred square of 700 px"
+    assert published["Values"] == "to 0 to 1"
+    several = Preprocessing(size=96, crops=(2, 2), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), microns_per_pixel=0.25,
+                            colour=Colour(white=True))  # fmt: skip
+    facts = {fact.name: fact.value for fact in preprocessing_facts(several)}
+    assert facts["Part of the field"].startswith("2 × 2 squares as large as they can be")
+    assert (facts["Colour"], facts["Scale"]) == ("white balance", "0.25 µm per px")
+    assert "divided by 0.2, 0.2, 0.2" in facts["Values"]
