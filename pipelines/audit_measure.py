@@ -46,12 +46,15 @@ _LUMINANCE_TABLE = (
 
 
 def stamp_of(path: Path) -> str:
-    """Size and time of change, with the version of the measurement: what tells that a row still holds."""
+    """Size and times of change, with the version of the measurement: what tells that a row still holds.
+
+    The time of the file's entry too: a program that restores files sets the other back to what it was.
+    """
     try:
         facts = path.stat()
     except OSError:
         return f"{MEASURE}-gone"
-    return f"{MEASURE}-{facts.st_size}-{facts.st_mtime_ns}"
+    return f"{MEASURE}-{facts.st_size}-{facts.st_mtime_ns}-{facts.st_ctime_ns}"
 
 
 def measure_image(name: str, path: Path) -> dict[str, Any]:

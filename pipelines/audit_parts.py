@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from msht.errors import InvalidInput
-from msht.files import atomic_path, cannot_write
+from msht.files import atomic_path, cannot_write, read_json
 from pipelines.audit_measure import measure_image, stamp_of
 from pipelines.progress import Steps
 
@@ -195,9 +196,26 @@ def open_folder(out: Path, marker: str) -> None:
     """Refuse a folder that holds something else than an audit.
 
     Raises:
-        InvalidInput: if it is a file, or holds files and neither `marker` nor parts of an audit.
+        InvalidInput: if it is a file, or holds files and neither an audit's `marker` nor nothing but its parts.
     """
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"{out} is a file.", "Give a folder.")
-    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file() and not (out / "parts").is_dir():
+    if not out.is_dir() or _is_audit(out / marker):
+        return
+    # A stopped audit has left parts, and what a former one left beside them was written from parts too.
+    parts = out / "parts"
+    ours = parts.is_dir() and all(fnmatch(path.name, "*-[0-9]*-*.parquet") for path in parts.iterdir())
+    others = [path for path in out.iterdir() if path != parts]
+    if others and not (ours and any(parts.iterdir())):
         raise InvalidInput(f"{out} is not empty and holds no audit.", "Choose another folder.")
+    if parts.exists() and not ours:
+        raise InvalidInput(f"{parts} holds something else than parts of an audit.", "Choose another folder.")
+
+
+def _is_audit(file: Path) -> bool:
+    """Whether a file is the record of an audit, of any version."""
+    try:
+        found = read_json(file, what="audit") if file.is_file() else {}
+    except InvalidInput:
+        return False
+    return isinstance(found, dict) and found.get("kind") == "audit"

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from data_cards.drafts import is_edited, render_draft, update_draft
 from data_cards.library import card_for, card_from_manifest
 from data_cards.schema import UNKNOWN, DataCard, read_card
-from msht.cohort.manifest import CLASSES
+from msht.cohort.manifest import CLASSES, counts_of
 from msht.errors import InvalidInput
 from msht.files import write_text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from msht.cohort.splits import Split
 
 SYNTHETIC = ("phantom",)
@@ -34,6 +36,24 @@ def card_of(split: Split) -> DataCard:
     if split.card is not None:
         return find_card(split.card)
     return card_from_manifest(split.frame, name="unnamed-cohort", title="Cohort without a data card")
+
+
+def other_cohort(card: str, frame: pd.DataFrame) -> str | None:
+    """Say that a card counts otherwise than a manifest, and is perhaps of another cohort; None where it agrees.
+
+    Raises:
+        InvalidInput: as `find_card`.
+    """
+    found, counts = find_card(card), counts_of(frame)
+    if found.name in SYNTHETIC:
+        return None  # drawn in any number
+    for what, said in (("images", found.images_in_all), ("patients", found.patients)):
+        if isinstance(said, int) and what in counts and counts[what] != said:
+            return (
+                f"The card '{found.name}' counts {said:,} {what}, this cohort has {counts[what]:,}: is it the card of "
+                "these images? Reports print it."
+            )
+    return None
 
 
 def is_synthetic(card: DataCard) -> bool:
@@ -92,7 +112,8 @@ def write_card(
         overwrite: replace the card at `out` although it was edited.
 
     Raises:
-        InvalidInput: if audit or split belong to another manifest, or the card was edited.
+        InvalidInput: if audit or split belong to another manifest, an image changed since the audit, or the card
+            was edited.
     """
     from msht.cohort.manifest import read_manifest
     from msht.cohort.splits import read_split
@@ -114,10 +135,12 @@ def write_card(
     audit_digest = None
     if audit is not None:
         from pipelines.audit import read_audit
+        from pipelines.cohort import check_audited
 
         audited = read_audit(audit)
         if audited.manifest_digest != manifest.digest:
             raise InvalidInput(f"The audit in {audit} is of another manifest than {manifest_file}.", "Audit this one.")
+        check_audited(audit, manifest)
         audit_digest = audited.digest
     card = card_from_manifest(
         frame,

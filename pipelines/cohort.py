@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -22,11 +22,12 @@ from msht.cohort.manifest import (
     write_manifest,
 )
 from msht.cohort.roles import chosen_test, without_value
-from msht.cohort.splits import Split, describe_split, make_split, write_split
+from msht.cohort.splits import SPLIT_COLUMNS, Split, describe_split, make_split, write_split
 from msht.cohort.tables import read_table, refuse_other_endings
 from msht.errors import InvalidInput
 from msht.files import inside, quoted, read_json, sha256_of
 from msht.images.reading import is_image_path
+from pipelines.cards import other_cohort
 from pipelines.cohort_columns import join_table, locate, option_of, read_named, require_column
 from pipelines.cohort_sources import (
     Skipped,
@@ -178,6 +179,12 @@ def _from_files(
     if table is not None:
         frame = join_table(found, root, table, columns, keep, skipped, notes, sheet=sheet, encoding=encoding)
     if "label" not in frame and "label" not in patterns:
+        for link, listed in skipped.links:
+            if PurePosixPath(link).parts[0] != PurePosixPath(listed).parts[0]:
+                raise InvalidInput(
+                    f"'{link}' is a link to '{listed}': one image in two class folders.",
+                    "Ask which label is right, and remove the other.",
+                )
         frame["label"] = pd.array(labels_from_folders(list(frame["image"]), root), dtype="string")
     return frame, root
 
@@ -271,6 +278,8 @@ def split_cohort(
     manifest = read_manifest(manifest_file, images=images)
     if card is not None:
         manifest = Manifest(manifest.frame, manifest.root, manifest.digest, _checked_card(card))
+    if manifest.card is not None and (doubt := other_cohort(manifest.card, manifest.frame)):
+        progress.say(f"Warning: {doubt}")
     where = None
     if test_where is not None:
         column, equals, value = test_where.partition("=")
@@ -314,6 +323,13 @@ def split_cohort(
 
 def _warn(frame: pd.DataFrame, chosen: tuple[tuple[str, str], str] | None, progress: Progress) -> None:
     """Say what may part one patient, or leave rows in the development role that no one meant to be there."""
+    replaced = [column for column in SPLIT_COLUMNS if column in frame]
+    if replaced:
+        names = " and ".join(f"'{column}'" for column in replaced)
+        progress.say(
+            f"Warning: the manifest's own {names} {'is' if len(replaced) == 1 else 'are'} replaced by the split's. A "
+            "test role that stands there is taken over with --test-where role=VALUE."
+        )
     for column, sets in ids_alike(frame).items():
         progress.say(f"Warning: {alike_in_words(column, sets)} If they are one, mend the manifest: they may be parted.")
     if chosen is not None and (number := without_value(frame, chosen[0])):
@@ -325,7 +341,7 @@ def _hold_against_audit(audit: Path, digests: Mapping[str, str], progress: Progr
     """Refuse files that are not those that were audited, and say what the audit found to be mended.
 
     Raises:
-        InvalidInput: if an image changed since; its copies were never searched for.
+        InvalidInput: if an image changed since, or could not be read then; its copies were never searched for.
     """
     from pipelines.audit_findings import MUST
     from pipelines.audit_result import AUDIT_FILE, MEASUREMENTS
@@ -335,7 +351,14 @@ def _hold_against_audit(audit: Path, digests: Mapping[str, str], progress: Progr
     if not {"image", "sha256"} <= set(table.columns):
         raise InvalidInput(f"{measured} does not hold what an audit measures.", "Run `msht cohort audit` again.")
     seen = dict(zip(table["image"], table["sha256"], strict=True))
-    changed = [image for image, digest in digests.items() if pd.notna(seen.get(image)) and seen[image] != digest]
+    unseen = [image for image in digests if pd.isna(seen.get(image))]
+    if unseen:
+        raise InvalidInput(
+            f"'{unseen[0]}' can be read now, but the audit in {audit} has not seen it ({len(unseen)} such images): "
+            "its copies were never searched for.",
+            "Run `msht cohort audit` again.",
+        )
+    changed = [image for image, digest in digests.items() if seen[image] != digest]
     if changed:
         raise InvalidInput(
             f"'{changed[0]}' changed since the audit in {audit} ({len(changed)} such images), which has not seen it.",
@@ -347,6 +370,16 @@ def _hold_against_audit(audit: Path, digests: Mapping[str, str], progress: Progr
             f"Warning: the audit found {found} {'thing' if found == 1 else 'things'} that must be mended, and they go "
             f"into the split as they are: see {audit / 'findings.csv'}."
         )
+
+
+def check_audited(audit: Path, manifest: Manifest, progress: Progress | None = None) -> None:
+    """Read every image of a manifest once, to refuse those that are not the files that were audited.
+
+    Raises:
+        InvalidInput: naming the first.
+    """
+    progress = progress or Silent()
+    _hold_against_audit(audit, _digest_files(manifest, progress), progress)
 
 
 def _digest_files(manifest: Manifest, progress: Progress) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from msht.cohort.manifest import KNOWN_COLUMNS
+from msht.cohort.manifest import GROUP_COLUMNS, KNOWN_COLUMNS
 from msht.cohort.tables import NAMES_IN_TABLE, Table, load_table, name_in_table
 from msht.errors import InvalidInput
 from pipelines.cohort_sources import OTHER_ENDING, Locator, Skipped, with_small_ending
@@ -17,9 +17,9 @@ from pipelines.cohort_sources import OTHER_ENDING, Locator, Skipped, with_small_
 GUESSES = {
     "image": ("image", "file", "filename", "file_name", "path", "image_path"),
     "label": ("label", "class", "diagnosis_label"),
-    "patient_id": ("patient_id", "patient"),
-    "case_id": ("case_id", "case"),
-    "slide_id": ("slide_id", "slide"),
+    "patient_id": ("patient_id", "patient", "patientid", "patient_no", "patient_number"),
+    "case_id": ("case_id", "case", "caseid", "case_no", "case_number"),
+    "slide_id": ("slide_id", "slide", "slideid", "slide_no", "slide_number"),
     "site": ("site",),
     "stain": ("stain",),
     "magnification": ("magnification",),
@@ -62,7 +62,10 @@ def name_columns(
                 f"{source} has no column '{wanted}' ({option_of(target, 'column')}); it has {there}.",
                 "Name one of these.",
             )
-        found = wanted or next((plain[g] for g in guesses if g in plain and plain[g] not in columns.values()), None)
+        fitting = [plain[guess] for guess in guesses if guess in plain and plain[guess] not in columns.values()]
+        if wanted is None and target in GROUP_COLUMNS:
+            _refuse_several(table.frame, fitting, target, source)
+        found = wanted or next(iter(fitting), None)
         if found is not None:
             if found in names:
                 raise InvalidInput(
@@ -83,6 +86,20 @@ def name_columns(
     frame = frame.rename(columns=names)
     frame.attrs[NAMES_IN_TABLE] = {new: name for name, new in names.items()}
     return frame, doubts
+
+
+def _refuse_several(frame: pd.DataFrame, names: Sequence[str], target: str, source: str) -> None:
+    """Refuse to choose by ourselves between columns that say different things: one of them may part a patient.
+
+    Raises:
+        InvalidInput: naming two.
+    """
+    for name in names[1:]:
+        if not frame[name].equals(frame[names[0]].rename(name)):
+            raise InvalidInput(
+                f"The columns '{names[0]}' and '{name}' of {source} may both be the {target}, and they differ.",
+                f"Say which it is with {option_of(target, 'column')}.",
+            )
 
 
 def _plain(name: object) -> str:
@@ -184,15 +201,16 @@ def join_table(
         name = unicodedata.normalize("NFC", PurePosixPath(image).name)
         by_name.setdefault(name, []).append(image)
         by_small_ending.setdefault(with_small_ending(name), []).append(image)
+    folders = _Folders(root, [str(written) for written in frame["image"]], by_small_ending)
     found: list[str | None] = []
     for row, written in zip(frame.index, frame["image"], strict=True):
         path = locator.find(str(written))
         if path not in places:
-            name = unicodedata.normalize("NFC", str(written).replace("\\", "/").rsplit("/", 1)[-1])
-            candidates = [image for image in by_name.get(name, []) if _folders_agree(str(written), image)]
+            name = _name_of(str(written))
+            candidates = [image for image in by_name.get(name, []) if folders.agree(str(written), image)]
             if not candidates:
                 same = by_small_ending.get(with_small_ending(name), [])
-                candidates = [image for image in same if _folders_agree(str(written), image)]
+                candidates = [image for image in same if folders.agree(str(written), image)]
                 if len(candidates) == 1:
                     locator.mended.setdefault(OTHER_ENDING, (str(written), candidates[0]))
             if len(candidates) > 1:
@@ -213,6 +231,11 @@ def join_table(
             "Write the paths, or the names of the files, into the table.",
         )
     _note_mended(locator, notes)
+    if folders.renamed is not None:
+        notes.append(
+            f"The paths of {table_file.name} begin with '{'/'.join(folders.renamed)}/', which is taken for the folder "
+            f"{root}. If that is another folder, these rows are about other files."
+        )
     listed = set(frame["image"])
     for image in images:
         if image not in listed:
@@ -220,16 +243,61 @@ def join_table(
     return frame
 
 
-def _folders_agree(written: str, image: str) -> bool:
-    """Whether the folders that a table writes before a name are those of a file, as far as both say them.
+def _name_of(written: str) -> str:
+    return unicodedata.normalize("NFC", written.replace("\\", "/").rsplit("/", 1)[-1])
 
-    Cameras give the same names in every folder: `P2/IMG_1.jpg` is no word about `P1/IMG_1.jpg`. A name alone, or a
-    file at the root, fits by its name.
+
+def _folders_of(path: str) -> tuple[str, ...]:
+    return tuple(unicodedata.normalize("NFC", path.replace("\\", "/")).split("/")[:-1])
+
+
+class _Folders:
+    """Whether the folders that a table writes before a name are those of a file.
+
+    Cameras give the same names in every folder: `P2/IMG_1.jpg` is no word about `P1/IMG_1.jpg`. A name alone fits by
+    its name. What a table writes beyond the root must be the root's own path, or else one beginning that all its paths
+    share: the root by a name that it had elsewhere. A whole path that leads to another file here is about that file.
+
+    Attributes:
+        renamed: that beginning, where it is not the root's path.
     """
-    said = unicodedata.normalize("NFC", written.replace("\\", "/")).split("/")[:-1]
-    there = unicodedata.normalize("NFC", image).split("/")[:-1]
-    both = min(len(said), len(there))
-    return both == 0 or said[-both:] == there[-both:]
+
+    def __init__(self, root: Path, written: Sequence[str], images: Mapping[str, Sequence[str]]) -> None:
+        self._root = tuple(unicodedata.normalize("NFC", part) for part in root.resolve().parts)
+        beginnings = set()
+        for text in written:
+            for image in images.get(with_small_ending(_name_of(text)), ()):
+                beyond = self._beyond(text, image)
+                if beyond:
+                    beginnings.add(beyond)
+        strange = {beyond for beyond in beginnings if not self._is_root(beyond)}
+        self.renamed = strange.pop() if len(beginnings) == 1 and strange else None
+
+    def agree(self, written: str, image: str) -> bool:
+        """Whether a row's path may be that of a file, given below the root."""
+        beyond = self._beyond(written, image)
+        return beyond is not None and (not beyond or self._is_root(beyond) or beyond == self.renamed)
+
+    def _beyond(self, written: str, image: str) -> tuple[str, ...] | None:
+        """What a row writes before the folders of a file; None where these differ, or another file is meant."""
+        said, there = _folders_of(written), _folders_of(image)
+        both = min(len(said), len(there))
+        if both and said[-both:] != there[-both:]:
+            return None
+        if PurePosixPath(written).is_absolute() and _is_there(Path(written)):
+            return None  # what lies below the root was found by its whole path before
+        return said[: len(said) - both]
+
+    def _is_root(self, beyond: tuple[str, ...]) -> bool:
+        both = min(len(beyond), len(self._root))
+        return beyond[-both:] == self._root[-both:]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def require_column(frame: pd.DataFrame, column: str, source: str) -> None:

@@ -29,6 +29,8 @@ class Skipped:
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    """Names of links that were left out, each with the name under which its image is listed."""
 
     def add(self, reason: str, example: str, number: int = 1) -> None:
         """Count something that is left out."""
@@ -108,6 +110,7 @@ def find_images(root: Path, pattern: str | None, skipped: Skipped) -> list[str]:
         target = path.resolve()
         if target in found:
             skipped.add("a link to an image that is listed", name)
+            skipped.links.append((name, found[target]))
             continue
         found[target] = name
     return sorted(found.values())
@@ -224,7 +227,7 @@ class Locator:
         """The path below the root of the file that is meant; as written where there is none."""
         if self._is_file(written):
             return written
-        tries = [("written in full", self._below(written))]
+        tries = [("in full", self._below(written))]
         if "\\" in written:
             slashed = written.replace("\\", "/")
             tries += [("with backslashes", slashed), ("with backslashes", self._below(slashed))]

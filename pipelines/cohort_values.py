@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from msht.cohort.alike import INVISIBLE, alike_in_words, ids_alike, tidy
-from msht.cohort.manifest import CLASSES, KNOWN_COLUMNS
+from msht.cohort.alike import INVISIBLE, alike_in_words, alike_key, ids_alike, tidy
+from msht.cohort.manifest import CLASSES, GROUP_COLUMNS, KNOWN_COLUMNS
 from msht.cohort.tables import FORMULA_STARTS, NAMES_IN_TABLE, name_in_table
 from msht.errors import InvalidInput
 from pipelines.cohort_sources import Skipped
@@ -42,8 +42,19 @@ def clean_text(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+_SCIENTIFIC = r"\d(?:[.,]\d+)?E\+\d+"
+
+
 def note_alike(frame: pd.DataFrame, notes: list[str]) -> None:
-    """Say which ids may be one written in two ways: capitals, leading zeros, or `.0` as Excel adds it."""
+    """Say which ids may be one written in two ways, and which Excel has cut."""
+    for column in (*GROUP_COLUMNS, "site"):
+        cut = frame[column].dropna() if column in frame else pd.Series(dtype="string")
+        cut = cut[cut.str.fullmatch(_SCIENTIFIC, case=False)]
+        if len(cut):
+            notes.append(
+                f"Warning: {column} '{cut.iloc[0]}' looks like a number that a spreadsheet has shortened ({len(cut)} "
+                "such rows): different ids may have become one. Format the column as text there, and save it again."
+            )
     for column, sets in ids_alike(frame).items():
         notes.append(
             f"Warning: {alike_in_words(column, sets)} If they are one, mend the table: a split would part them."
@@ -112,6 +123,34 @@ def by_pattern(images: pd.Series, pattern: str, option: str) -> pd.Series:
     return found.astype("string")
 
 
+_DOUBTFUL = frozenset(
+    ("?", "-", "--", "none", "unknown", "unclear", "uncertain", "indeterminate", "nd", "tbd", "missing")
+)
+"""What people write where there is no verdict: not to be taken for a class without a word."""
+
+
+def _refuse_doubtful(labels: pd.Series, unnamed: Sequence[str], positive: Sequence[str]) -> None:
+    """Refuse to call a label negative for being none of the positive ones, where it may mean positive, or nothing.
+
+    Raises:
+        InvalidInput: naming the label.
+    """
+    keys = {alike_key(name): name for name in positive} | {alike_key(CLASSES[1]): CLASSES[1]}
+    for name in sorted(unnamed):
+        number = int((labels == name).sum())
+        images = f"{number} image{'s' * (number != 1)}"
+        if (meant := keys.get(alike_key(name))) is not None:
+            raise InvalidInput(
+                f"The label '{name}' ({images}) would be negative, but may mean '{meant}', written in another way.",
+                f"Say what it is: --label '{name}=positive', or --label '{name}=negative'.",
+            )
+        if name.casefold() in _DOUBTFUL:
+            raise InvalidInput(
+                f"The label '{name}' ({images}) would be negative, since it is none of the positive ones.",
+                f"Say --label '{name}=negative' if it is; or empty these cells, and the images are left out.",
+            )
+
+
 def map_labels(frame: pd.DataFrame, rules: Sequence[str], positive: Sequence[str], notes: list[str]) -> pd.DataFrame:
     """Make labels negative and positive as asked, keeping the names that were given in a column of their own.
 
@@ -122,7 +161,7 @@ def map_labels(frame: pd.DataFrame, rules: Sequence[str], positive: Sequence[str
         notes: what is worth saying is added here.
 
     Raises:
-        InvalidInput: if a rule names a label that no image has.
+        InvalidInput: if a rule names a label that no image has, or a label that no rule names is doubtful.
     """
     present = set(frame["label"].dropna())
     shown = ", ".join(sorted(present)[:10]) + (", ..." if len(present) > 10 else "")
@@ -133,6 +172,10 @@ def map_labels(frame: pd.DataFrame, rules: Sequence[str], positive: Sequence[str
             raise InvalidInput(f"--positive {name}: no image has that label; there are {shown}.", "Name one of these.")
     if positive:
         mapping = {name: CLASSES[name in positive] for name in present}
+        ruled = {tidy(rule.rpartition("=")[0]) for rule in rules}
+        _refuse_doubtful(
+            frame["label"], [name for name in present if name not in positive and name not in ruled], positive
+        )
     for rule in rules:
         name, equals, target = (tidy(part) for part in rule.rpartition("="))
         if not equals or not name or not target:

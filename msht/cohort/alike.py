@@ -5,13 +5,26 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from decimal import Decimal
+from itertools import chain
 
 import pandas as pd
 
 from msht.cohort.manifest import GROUP_COLUMNS
 
-INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
-"""Characters that no one sees: what web pages and spreadsheets leave in a cell."""
+_RANGES = ((0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F),
+           (0xFEFF, 0xFEFF))  # fmt: skip
+INVISIBLE = dict.fromkeys(chain.from_iterable(range(first, last + 1) for first, last in _RANGES))
+"""Characters that no one sees: soft hyphens, marks of direction, joiners, byte order marks (of Unicode's class Cf)."""
+
+_LOOKALIKES = str.maketrans(
+    "аеорсухвкмнтіѕјαορνικυχετ",
+    "aeopcyxbkmhtisjaopvikuxet",
+)
+"""Small letters of Cyrillic and Greek that look like Latin ones in one case or the other."""
+_NUMBER = re.compile(r"\+?(\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?)")
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[^0-9a-z]+(?=\d)")
+_SEPARATORS = re.compile(r"[^\w ]|_")
 
 
 def tidy(value: str) -> str:
@@ -20,9 +33,21 @@ def tidy(value: str) -> str:
 
 
 def alike_key(value: str) -> str:
-    """The same for values that differ in capitals, spaces, leading zeros, or `.0` as Excel adds it, only."""
-    folded = " ".join(tidy(value).casefold().split())
-    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"\.0+$", "", folded))
+    """What is left of a value without all that people and programs write now this way and now that.
+
+    Capitals, accents, full-width forms, letters of other alphabets that look the same, spaces, hyphens and other marks
+    (but where they part two digits: `1-1` is not `11`), leading zeros, and the forms of a whole number (`7.0`, `1e2`).
+    """
+    plain = unicodedata.normalize("NFKD", tidy(unicodedata.normalize("NFKC", value)).casefold())
+    plain = "".join(char for char in plain if not unicodedata.combining(char)).translate(_LOOKALIKES)
+    if (number := _NUMBER.fullmatch(plain)) is not None:
+        exact = Decimal(number[1])
+        if exact == exact.to_integral_value():
+            return str(int(exact)) if exact.adjusted() < 40 else str(exact)
+        return str(number[1])
+    parted = _BETWEEN_DIGITS.sub(" ", re.sub(r"\.0+$", "", plain))  # Excel's `P7.0` is `P7`
+    bare = re.sub(r" (?!\d)|(?<!\d) ", "", _SEPARATORS.sub("", parted))
+    return re.sub(r"(?<!\d)0+(?=\d)", "", bare)
 
 
 def written_twice(values: Iterable[str]) -> list[list[str]]:

@@ -88,4 +88,4 @@ def proof_in_words(counts: dict[str, int | str], audit_digest: str | None, sets:
     if audit_digest is None:
         return f"{files}; near-duplicates were not searched for."
     kept = f"{sets} set{'' if sets == 1 else 's'} of them kept together" if sets else "none were found"
-    return f"{files}, and no near-duplicate does (audit {audit_digest[:12]}; {kept})."
+    return f"{files}, and no near-duplicate that the audit {audit_digest[:12]} found does ({kept})."

@@ -244,6 +244,13 @@ def refuse_to_overwrite(path: Path, *sources: Path, kind: str | None = None) -> 
     described = path.with_suffix(".json")
     if described.exists() and not _described(path):
         raise InvalidInput(f"{described} exists and is not ours to replace.", "Give --out another name.")
+    for ending in (".csv", ".parquet"):
+        other = path.with_suffix(ending)
+        if ending != path.suffix.lower() and other.is_file():
+            raise InvalidInput(
+                f"{path} would share {described.name} with {other.name}, which lies there already.",
+                "Give --out another name.",
+            )
     found = kind_of(path)
     if kind is not None and found not in {None, kind}:
         there = [file for file in (path, described) if file.exists()]
@@ -257,6 +264,22 @@ def refuse_to_overwrite(path: Path, *sources: Path, kind: str | None = None) -> 
             f"{path} exists, and no {described.name} beside it says that msht wrote it.",
             "Give --out another name, or remove it first.",
         )
+    if kind == "manifest" and path.is_file() and _was_edited(path):
+        raise InvalidInput(
+            f"{path} was changed after msht wrote it, and these changes would be lost.",
+            "Give --out another name, or remove it first.",
+        )
+
+
+def _was_edited(path: Path) -> bool:
+    """Whether a manifest is no longer the one whose digest stands in the JSON file beside it."""
+    digest = _described(path).get("digest")
+    if not isinstance(digest, str):
+        return False
+    try:
+        return digest_of(load_table(path).frame.astype("string")) != digest
+    except InvalidInput:
+        return True  # no table any more: somebody's work all the same
 
 
 def kind_of(path: Path) -> str | None:

@@ -39,6 +39,8 @@ def chosen_test(
     if test_where is not None and hold_out_site is not None:
         raise InvalidInput("--test-where and --hold-out-site both choose the test role.", "Give one of them.")
     if hold_out_site is not None:
+        if not hold_out_site.strip():
+            raise InvalidInput("--hold-out-site is empty.", "Name a site of the manifest.")
         chosen = ("site", hold_out_site), f"--hold-out-site {hold_out_site}"
     elif test_where is not None:
         chosen = test_where, f"--test-where {test_where[0]}={test_where[1]}"
@@ -79,8 +81,8 @@ def rows_with(frame: pd.DataFrame, where: tuple[str, str], option: str) -> np.nd
         rows = "1 row" if counts[wanted] == 1 else f"{counts[wanted]} rows"
         others = ", ".join(f"'{other}' ({counts[other]})" for other in alike[:5])
         raise InvalidInput(
-            f"{option} fits {rows}, but other rows say {others}, which "
-            "differs in capitals, spaces or zeros only; they would be development.",
+            f"{option} fits {rows}, but other rows say {others}, which may be the same, written in another way; they "
+            "would be development.",
             f"Write these cells of '{column}' in one way, or, if they mean something else, with other words.",
         )
     return is_test
@@ -106,8 +108,9 @@ def choose_test(frame: pd.DataFrame, groups: pd.Series, where: tuple[str, str], 
     is_test = rows_with(frame, where, option)
     crossing = sorted(set(groups[is_test]) & set(groups[~is_test]))
     if crossing:
+        number = "1 group" if len(crossing) == 1 else f"{len(crossing)} groups"
         raise InvalidInput(
-            f"{option} puts {len(crossing)} groups on both sides, '{crossing[0]}' first.",
+            f"{option} puts {number} on both sides, '{crossing[0]}' first.",
             "Choose a column that keeps each patient together.",
         )
     return is_test

@@ -192,8 +192,8 @@ def make_split(
             "The manifest has no patient_id, case_id or slide_id, so images of one patient could lie on both sides.",
             "Add one of these columns; or give --split-by-image, and every report will say so.",
         )
-    frame = manifest.frame.drop(columns=[c for c in SPLIT_COLUMNS if c in manifest.frame])
-    frame = frame.sort_values("image").reset_index(drop=True)
+    whole = manifest.frame.sort_values("image").reset_index(drop=True)
+    frame = whole.drop(columns=[c for c in SPLIT_COLUMNS if c in whole])
     require_two_classes(list(frame["label"]), where="The manifest")
     copies = [] if file_digests is None else copies_of(frame["image"], file_digests)
     pairs = sorted({(min(pair), max(pair)) for pair in (*same, *copies)})
@@ -209,7 +209,7 @@ def make_split(
         rule = f"drawn at random by {column or 'image'}, {share.numerator} in {share.denominator}"
     else:
         where, option = chosen
-        is_test = choose_test(frame, groups, where, option)
+        is_test = choose_test(whole, groups, where, option)
         refuse_crossing_pairs(frame, is_test, pairs, set(copies), option)
         rule = f"rows with {where[0]} = {where[1]}" if hold_out_site is None else f"site {where[1]} held out"
         if where[0] in {"image", *GROUP_COLUMNS}:  # the rule is printed and tracked: no identifier in it

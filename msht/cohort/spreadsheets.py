@@ -48,12 +48,14 @@ class Sheet:
         name: of the sheet.
         others: names of the sheets that hold something and were not read.
         unclear: for the place (row, column, both from 0) of a cell: why its text is not what is shown on the screen.
+        hidden: rows that are hidden, as by a filter; they are among the others.
     """
 
     rows: list[list[str | None]]
     name: str
     others: tuple[str, ...]
     unclear: dict[tuple[int, int], str]
+    hidden: int = 0
 
 
 def read_sheet(path: Path, sheet: str | None = None) -> Sheet:
@@ -81,12 +83,17 @@ def read_sheet(path: Path, sheet: str | None = None) -> Sheet:
     if not filled:
         raise InvalidInput(f"{path} holds no rows.", "A manifest needs a row per image.")
     name = sheet or filled[0]
+    formulas = _formulas(path, name)
     rows: list[list[str | None]] = []
     unclear: dict[tuple[int, int], str] = {}
+    hidden = 0
     for number, cells in enumerate(book[name].iter_rows()):
+        hidden += bool(book[name].row_dimensions[number + 1].hidden)
         row: list[str | None] = []
         for place, cell in enumerate(cells):
             text, doubt = shown(cell.value, cell.number_format)
+            if cell.value is None and (number, place) in formulas:
+                doubt = "it is a formula that was never calculated; open the workbook in Excel and save it"
             if cell.data_type == "e":
                 doubt = f"it holds the error {text}"
             if doubt:
@@ -96,7 +103,17 @@ def read_sheet(path: Path, sheet: str | None = None) -> Sheet:
     while rows and all(cell is None for cell in rows[-1]):
         rows.pop()
     book.close()
-    return Sheet(rows, name, tuple(n for n in filled if n != name), unclear)
+    return Sheet(rows, name, tuple(n for n in filled if n != name), unclear, hidden)
+
+
+def _formulas(path: Path, name: str) -> set[tuple[int, int]]:
+    """Places (row, column, from 0) of the formulas of a sheet: of some, a program has never written the value."""
+    from openpyxl import load_workbook
+
+    book = load_workbook(path)
+    found = {(cell.row - 1, cell.column - 1) for row in book[name].iter_rows() for cell in row if cell.data_type == "f"}
+    book.close()
+    return found
 
 
 def sheet_as_frame(sheet: Sheet, path: Path) -> pd.DataFrame:

@@ -33,6 +33,10 @@ NAMES_IN_TABLE = "names_in_table"
 """Key in a frame's `attrs`: for each column that was renamed, its name in the user's table, for messages."""
 
 
+EXACT_BELOW = 2.0**53
+"""Whole numbers from here on are not all there are among floats of 64 bits."""
+
+
 def name_in_table(frame: pd.DataFrame, column: str) -> str:
     """What a column is called in the table that a person gave, which is where it must be mended."""
     return str(frame.attrs.get(NAMES_IN_TABLE, {}).get(column, column))
@@ -86,7 +90,7 @@ def load_table(path: Path, *, sheet: str | None = None, encoding: str | None = N
         raise InvalidInput(f"--encoding is for CSV and TSV, but {path.name} is none.", "Leave it out.")
     try:
         if suffix == ".parquet":
-            table = Table(_as_text(pd.read_parquet(path)))
+            table = Table(_as_text(pd.read_parquet(path), path.name))
         elif suffix in TEXT_ENDINGS:
             table = _read_text_table(path, "\t" if suffix == ".tsv" else ",", encoding)
         elif suffix in EXCEL_ENDINGS:
@@ -128,8 +132,10 @@ def _without_empty_rows(table: Table, path: Path) -> Table:
     return replace(table, frame=frame, empty_rows=int(empty.sum()))
 
 
-def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Typed columns as text: whole numbers without a point, dates without midnight."""
+def _as_text(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Typed columns as text: whole numbers without a point, dates without midnight; a named index is a column."""
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
     frame = frame.set_axis(pd.RangeIndex(2, len(frame) + 2))
     frame.columns = frame.columns.map(str)
     twice = frame.columns[frame.columns.duplicated()]
@@ -139,6 +145,12 @@ def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         column = frame[name]
         if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+            if (column.abs() >= EXACT_BELOW).any():
+                raise InvalidInput(
+                    f"The column '{name}' of {source} holds whole numbers as floats that are too large to be exact, "
+                    f"such as {column[column.abs() >= EXACT_BELOW].iloc[0]:.0f}.",
+                    "Write it as text or as whole numbers; ids may have become equal.",
+                )
             column = column.astype("Int64")  # ids that met a missing value on their way
         elif pd.api.types.is_datetime64_any_dtype(column) and (column.dropna() == column.dropna().dt.normalize()).all():
             column = column.dt.strftime("%Y-%m-%d")
@@ -154,10 +166,15 @@ def _read_workbook(path: Path, sheet: str | None) -> Table:
     others = f" (not read: {', '.join(read.others)})" if read.others else ""
     return Table(
         frame,
-        notes=(f"Sheet '{read.name}' of {path.name} was read{others}.",),
+        notes=(f"Sheet '{read.name}' of {path.name} was read{others}.", *_hidden_in_words(read.hidden)),
         unclear={(row + 1, str(names[place])): doubt for (row, place), doubt in read.unclear.items() if row},
         other_sheets=tuple(read.others),
     )
+
+
+def _hidden_in_words(number: int) -> list[str]:
+    rows = "1 row is" if number == 1 else f"{number} rows are"
+    return [f"{rows} hidden there, as by a filter, and taken all the same."] if number else []
 
 
 def _read_text_table(path: Path, separator: str, encoding: str | None) -> Table:
@@ -193,7 +210,23 @@ def _read_text_table(path: Path, separator: str, encoding: str | None) -> Table:
             _refuse_long_row(path, text, separator, first_row=1 + offset)
             raise
     frame.index = pd.RangeIndex(2 + offset, len(frame) + 2 + offset)
+    notes += _swallowed_in_words(frame, separator)
     return Table(frame, notes=tuple(notes))
+
+
+def _swallowed_in_words(frame: pd.DataFrame, separator: str) -> list[str]:
+    """Say where a cell looks like whole rows: a quotation mark that was not meant takes all up to the next into it."""
+    for name in frame.columns:
+        cells = frame[name].dropna()
+        for row, cell in cells[cells.str.contains("\n", regex=False)].items():
+            rows = [line for line in cell.split("\n")[1:] if line.count(separator) >= len(frame.columns) - 1 > 0]
+            if rows:
+                return [
+                    f"Warning: row {row}, column '{name}': this one cell holds {len(rows)} line"
+                    f"{'s' * (len(rows) != 1)} that look like rows. If its quotation mark is not meant, these rows are "
+                    "lost: double it, or take it out."
+                ]
+    return []
 
 
 def _refuse_long_row(path: Path, text: str, separator: str, *, first_row: int) -> None:

@@ -561,3 +561,29 @@ def test_all_pairs_that_must_be_mended_are_shown(cohort: Path) -> None:
 
     text = " ".join(page.extract_text() for page in PdfReader(cohort.parent / "audit" / "audit.pdf").pages)
     assert all(f"copy-{place}.png" in text for place in range(16))
+
+
+@pytest.mark.parametrize("inside", ["parts/notes.txt", "audit.json", "images.csv"])
+def test_an_audit_deletes_nothing_of_a_folder_that_is_not_its_own(clean: Path, tmp_path: Path, inside: str) -> None:
+    mine = tmp_path / "mine"
+    for name in (inside, "findings.csv", "audit.pdf"):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_text('{"vulnerabilities": {}}')
+    with pytest.raises(InvalidInput, match=r"holds no audit|something else than parts"):
+        audit_cohort(clean / "manifest.csv", out=mine)
+    assert all((mine / name).read_text() == '{"vulnerabilities": {}}' for name in (inside, "findings.csv", "audit.pdf"))
+
+
+def test_a_file_that_was_restored_with_its_old_time_is_looked_at_again(cohort: Path) -> None:
+    image = cohort / rows_of(cohort)["image"].iloc[0]
+    facts = image.stat()
+    audited(cohort)
+    data = bytearray(image.read_bytes())
+    data[-3] ^= 1
+    image.write_bytes(bytes(data))
+    os.utime(image, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    audited(cohort)
+    measured = pd.read_parquet(cohort.parent / "audit" / "images.parquet").set_index("image")
+    from msht.files import sha256_of
+
+    assert measured.loc[rows_of(cohort)["image"].iloc[0], "sha256"] == sha256_of(image)

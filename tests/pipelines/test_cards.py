@@ -12,6 +12,7 @@ from data_cards import UNKNOWN, read_card
 from msht.cohort.manifest import build_manifest, read_manifest, write_manifest
 from msht.cohort.splits import make_split, write_split
 from msht.errors import InvalidInput
+from msht.files import sha256_of
 from pipelines.audit import AuditResult
 from pipelines.cards import write_card
 
@@ -42,7 +43,12 @@ def test_a_split_and_an_audit_are_counted_in(manifest: Path, monkeypatch: pytest
     digest = read_manifest(manifest).digest
     audit = AuditResult(folder=manifest.parent, manifest_digest=digest, digest="c" * 64, pairs=())
     monkeypatch.setattr("pipelines.audit.read_audit", lambda folder: audit)
-    split = make_split(read_manifest(manifest), folds=2)
+    made = read_manifest(manifest)
+    digests = {str(image): sha256_of(made.root / image) for image in made.frame["image"]}
+    measured = pd.DataFrame({"image": list(digests), "sha256": list(digests.values())})
+    measured.to_parquet(manifest.parent / "images.parquet")
+    (manifest.parent / "audit.json").write_text("{}")
+    split = make_split(made, folds=2)
     write_split(split, manifest.parent / "s.csv")
     card = write_card(
         manifest, out=manifest.parent / "c.md", audit=manifest.parent, split=manifest.parent / "s.csv"
@@ -50,6 +56,10 @@ def test_a_split_and_an_audit_are_counted_in(manifest: Path, monkeypatch: pytest
     assert card.audit_digest == "c" * 64
     counts = split.frame.groupby(["role", "label"]).size().to_dict()
     assert {(role, label): n for role, kinds in card.images.items() for label, n in kinds.items()} == counts
+    (made.root / str(made.frame["image"].iloc[0])).write_bytes(b"another picture")
+    with pytest.raises(InvalidInput, match="changed since the audit"):
+        write_card(manifest, out=manifest.parent / "d.md", audit=manifest.parent)
+    assert not (manifest.parent / "d.md").exists()
 
 
 def test_an_edited_card_is_not_written_over_without_being_asked(manifest: Path) -> None:

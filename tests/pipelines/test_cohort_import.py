@@ -90,8 +90,8 @@ def test_everything_left_out_is_counted_with_its_reason_and_an_example(fields: P
 def test_links_are_followed_inside_the_folder_only(fields: Path, tmp_path: Path) -> None:
     draw(tmp_path / "elsewhere", "secret.png")
     draw(fields, "benign/store/new.png")
-    (fields / "atypical").mkdir()
-    (fields / "atypical" / "link.png").symlink_to(fields / "benign" / "P0_benign.png")
+    (fields / "benign" / "again").mkdir()
+    (fields / "benign" / "again" / "link.png").symlink_to(fields / "benign" / "P0_benign.png")
     (fields / "malignant" / "out.png").symlink_to(tmp_path / "elsewhere" / "secret.png")
     (fields / "malignant" / "outside").symlink_to(tmp_path / "elsewhere")
     (fields / "malignant" / "gone.png").symlink_to(fields / "nowhere.png")
@@ -714,3 +714,115 @@ def test_one_of_a_kind_is_counted_in_the_singular() -> None:
 
     counts = {"images": 1200, "negative": 1, "positive": 1199, "patients": 1, "sites": 2}
     assert counts_in_words(counts) == "1,200 images, 1 negative, 1,199 positive, 1 patient, 2 sites"
+
+
+def test_a_link_that_puts_one_image_into_two_class_folders_is_refused(fields: Path, tmp_path: Path) -> None:
+    (fields / "malignant" / "link.png").symlink_to(fields / "benign" / "P0_benign.png")
+    refused(fields, tmp_path, "one image in two class folders", positive=["malignant"])
+    named = imported(fields, tmp_path, patterns={"label": r"_(\w+)\."}, positive=["malignant"])
+    assert named.skipped == {"a link to an image that is listed": 1}
+
+
+@pytest.mark.parametrize("doubtful", ["Malignant", "positive", "MALIGNANT ", "?", "unknown"])
+def test_no_label_is_negative_that_may_mean_positive_or_nothing(fields: Path, tmp_path: Path, doubtful: str) -> None:
+    table = written(tmp_path / "t.csv", changed(rows(fields), {"label": doubtful}))
+    refused(table, tmp_path, "would be negative", images=fields, positive=["malignant"])
+    said = imported(table, tmp_path, images=fields, positive=["malignant"], labels=[f"{doubtful.strip()}=positive"])
+    assert said.counts["positive"] == 4
+
+
+def joined(root: Path, out: Path, *names: str) -> Imported:
+    """An import of a folder with a table about these files, whose labels it gives in turn."""
+    lines = [f"{name},{('neg', 'pos')[number % 2]},X{number}" for number, name in enumerate(names)]
+    (out / "t.csv").write_text("\n".join(["file,label,patient", *lines]))
+    for old in out.glob("m.*"):
+        old.unlink()
+    return imported(root, out, table=out / "t.csv", positive=["pos"])
+
+
+def test_a_row_about_a_file_of_another_folder_is_not_joined_to_this_one(tmp_path: Path) -> None:
+    draw(tmp_path / "A", "x/1.png", "x/2.png", "y/3.png")
+    draw(tmp_path / "B", "x/1.png")
+    whole = [f"{tmp_path}/{name}" for name in ("B/x/1.png", "A/x/2.png", "A/y/3.png")]
+    assert images(joined(tmp_path / "A", tmp_path, *whole)) == ["x/2.png", "y/3.png"]
+    # Beyond the root stands its own name, or that of its neighbour.
+    beyond = joined(tmp_path / "A", tmp_path, "B/x/1.png", "A/x/2.png", "A/y/3.png")
+    assert dict(zip(beyond.manifest.frame["image"], beyond.manifest.frame["patient_id"], strict=True)) == {
+        "x/2.png": "X1",
+        "y/3.png": "X2",
+    }
+
+
+def test_a_root_that_had_another_name_is_found_and_said(tmp_path: Path) -> None:
+    draw(tmp_path / "A", "x/1.png", "x/2.png")
+    result = joined(tmp_path / "A", tmp_path, "D:\\study\\x\\1.png", "D:\\study\\x\\2.png")
+    assert len(images(result)) == 2
+    assert any("begin with 'D:/study/'" in note for note in result.notes)
+    assert not any("begin with" in note for note in joined(tmp_path / "A", tmp_path, "A/x/1.png", "x/2.png").notes)
+
+
+def test_two_tables_do_not_share_their_description(fields: Path, tmp_path: Path) -> None:
+    imported(fields, tmp_path, positive=["malignant"])
+    with pytest.raises(InvalidInput, match=r"would share m\.json with m\.csv"):
+        import_cohort(fields, out=tmp_path / "m.parquet", positive=["malignant"])
+    assert not (tmp_path / "m.parquet").exists()
+
+
+def test_a_manifest_that_was_mended_by_hand_is_not_written_over(fields: Path, tmp_path: Path) -> None:
+    imported(fields, tmp_path, positive=["malignant"])
+    imported(fields, tmp_path, positive=["malignant"])  # untouched, it is made again
+    text = (tmp_path / "m.csv").read_text().replace("P1_", "P1_", 1)
+    (tmp_path / "m.csv").write_text(text.replace("benign/P0_benign.png,negative", "benign/P0_benign.png,positive"))
+    with pytest.raises(InvalidInput, match="was changed after msht wrote it"):
+        imported(fields, tmp_path, positive=["malignant"])
+
+
+def test_ids_in_the_index_of_a_parquet_are_read(fields: Path, tmp_path: Path) -> None:
+    frame = pd.DataFrame(rows(fields)).rename(columns={"who": "patient_id"}).set_index("patient_id")
+    frame.to_parquet(tmp_path / "t.parquet")
+    result = imported(tmp_path / "t.parquet", tmp_path, images=fields, positive=["malignant"])
+    assert result.counts["patients"] == 3
+
+
+def test_ids_that_a_program_has_made_equal_are_refused_or_said(fields: Path, tmp_path: Path) -> None:
+    frame = pd.DataFrame(rows(fields))
+    frame["who"] = [2.0**60 + number for number in range(len(frame))]
+    frame.to_parquet(tmp_path / "t.parquet")
+    refused(tmp_path / "t.parquet", tmp_path, "too large to be exact", images=fields, positive=["malignant"])
+    table = written(tmp_path / "t.csv", [{**row, "patient": "2.02300E+10"} for row in rows(fields)])
+    result = imported(table, tmp_path, images=fields, positive=["malignant"])
+    assert any("'2.02300E+10' looks like a number that a spreadsheet has shortened" in note for note in result.notes)
+
+
+def test_between_two_columns_of_patients_nobody_guesses(fields: Path, tmp_path: Path) -> None:
+    both = [{**row, "patient": row["who"], "patient_id": f"{row['who']}-{n}"} for n, row in enumerate(rows(fields))]
+    table = written(tmp_path / "t.csv", both)
+    error = refused(table, tmp_path, "may both be the patient_id, and they differ", images=fields)
+    assert "--patient-column" in error.mend
+    dicom = written(tmp_path / "t.csv", [{**row, "PatientID": row["who"]} for row in rows(fields)])
+    assert imported(dicom, tmp_path, images=fields, positive=["malignant"]).counts["patients"] == 3
+
+
+def test_a_formula_that_was_never_calculated_is_no_empty_cell(fields: Path, tmp_path: Path) -> None:
+    book = Workbook()
+    sheet = book.active
+    sheet.append(["file", "label", "patient"])
+    for number, row in enumerate(rows(fields), start=2):
+        sheet.append([row["file"], row["label"], f"=LEFT(A{number}, 2)"])
+    sheet.row_dimensions[3].hidden = True
+    book.save(tmp_path / "t.xlsx")
+    words = "row 2: the cell 'patient' cannot be read as a person sees it: it is a formula that was never calculated"
+    refused(tmp_path / "t.xlsx", tmp_path, words, images=fields, positive=["malignant"])
+    for number in range(2, 8):
+        sheet[f"C{number}"] = f"P{number}"
+    book.save(tmp_path / "t.xlsx")
+    result = imported(tmp_path / "t.xlsx", tmp_path, images=fields, positive=["malignant"])
+    assert "1 row is hidden there, as by a filter, and taken all the same." in result.notes
+
+
+def test_rows_that_a_quotation_mark_has_swallowed_are_said(fields: Path, tmp_path: Path) -> None:
+    lines = [f"{row['file']},{row['label']},fine" for row in rows(fields)]
+    lines[1], lines[3] = lines[1].replace("fine", '"bloody'), lines[3].replace("fine", 'thick"')
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,comment", *lines]))
+    result = imported(tmp_path / "t.csv", tmp_path, images=fields, positive=["malignant"])
+    assert any("row 3, column 'comment': this one cell holds 2 lines that look like rows" in n for n in result.notes)

@@ -222,7 +222,7 @@ def test_a_site_held_out_is_the_test_role(manifest: Path) -> None:
         ({"hold_out_site": "B", "test_where": "site=A"}, "both choose the test role"),
         ({"hold_out_site": "B", "test_fraction": 0.3}, "--test-fraction is for a test role that is drawn"),
         ({"test_where": "site=A", "test_fraction": 0.3}, "--test-fraction is for a test role that is drawn"),
-        ({"test_where": "image=p00_0.png"}, "puts 1 groups on both sides"),
+        ({"test_where": "image=p00_0.png"}, "puts 1 group on both sides"),
         ({"folds": 10**9}, "1000000000 folds and a test role need at least 1000000001 patients"),
         ({"folds": 9, "hold_out_site": "B"}, "9 folds need at least 9 patients with negative images outside"),
         ({"seed": 2**40}, "--seed"),
@@ -270,7 +270,7 @@ def test_a_site_of_patients_who_were_seen_elsewhere_too_is_refused(manifest: Pat
     frame = pd.read_csv(manifest, dtype="string")
     frame.loc[0, "site"] = "B"
     frame.to_csv(manifest, index=False)
-    with pytest.raises(InvalidInput, match="--hold-out-site B puts 1 groups on both sides"):
+    with pytest.raises(InvalidInput, match="--hold-out-site B puts 1 group on both sides"):
         split_cohort(manifest, out=manifest.parent / "s.csv", folds=2, hold_out_site="B")
 
 
@@ -357,3 +357,28 @@ def test_a_kill_between_table_and_description_leaves_nothing_that_stops_the_next
                 split_cohort(manifest, out=out, folds=2)
         split_cohort(manifest, out=out, folds=2)
         assert read_split(out).folds == 2
+
+
+def test_an_image_that_the_audit_could_not_see_is_refused(manifest: Path, audited: Any) -> None:
+    folder = audited()
+    measured = pd.read_parquet(folder / "images.parquet")
+    measured.loc[3, "sha256"] = None  # as of a file that was missing then
+    measured.to_parquet(folder / "images.parquet")
+    with pytest.raises(InvalidInput, match=r"can be read now, but the audit in .* has not seen it \(1 such images\)"):
+        split_cohort(manifest, out=manifest.parent / "s.csv", audit=folder, folds=2)
+    assert not (manifest.parent / "s.csv").exists()
+
+
+def test_a_role_that_the_manifest_has_can_be_taken_over_and_is_never_lost_in_silence(manifest: Path) -> None:
+    said, role = Said(), ["test" if n < 12 else "train" for n in range(40)]
+    made, _ = split_cohort(
+        rewritten(manifest, role=role), out=manifest.parent / "s.csv", folds=2, test_where="role=test", progress=said
+    )
+    assert len(made.test) == 12
+    assert "the manifest's own 'role' is replaced by the split's" in said.words[0]
+
+
+def test_a_card_of_another_cohort_is_doubted(manifest: Path) -> None:
+    said = Said()
+    split_cohort(manifest, out=manifest.parent / "s.csv", folds=2, card="leukaemia-smears", progress=said)
+    assert "counts 2,900 images, this cohort has 40" in said.words[0]

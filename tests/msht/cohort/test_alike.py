@@ -10,13 +10,50 @@ from msht.errors import InvalidInput
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("P7", "p007"), ("7", "7.0"), ("Val ", "val"), ("a  b", "a b"), ("Zoë", "Zoe\u0308"), ("x\u200b1", "X01")],
+    [
+        ("P7", "p007"),
+        ("7", "7.0"),
+        ("100", "1e2"),
+        ("100", "+100"),
+        ("Val ", "val"),
+        ("a  b", "a b"),
+        ("Zoë", "Zoe\u0308"),
+        ("Zoë", "Zoe"),
+        ("x\u200b1", "X01"),
+        ("Patient_00", "Patient 00"),
+        ("Patient_00", "Patient00"),
+        ("Patient_00", "patient-0"),
+        ("Patient_00", "\uff30atient\uff3f\uff10\uff10"),
+        ("Patient_00", "\u202aPatient_00\u202c"),
+        ("Patient_00", "P\u0430tient_00"),
+        ("Validation", "Valida\u00adtion"),
+        ("Validation-set", "Validationset"),
+        ("St. Mary", "St Mary"),
+        ("Hôpital Nord", "Hopital Nord"),
+        ("P\u20111", "P-1"),
+    ],
 )
 def test_what_people_and_programs_write_in_two_ways_is_alike(one: str, other: str) -> None:
     assert alike_key(one) == alike_key(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("P1", "P10"), ("10", "1"), ("0", "1"), ("1.5", "15"), ("P1", "Q1")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("P1", "P10"),
+        ("10", "1"),
+        ("0", "1"),
+        ("1.5", "15"),
+        ("P1", "Q1"),
+        ("P1-1", "P11"),
+        ("1.1", "1.10"),
+        ("A1", "A"),
+        ("20230000000000001", "20230000000000002"),
+        ("P-1", "P-2"),
+        ("患者1", "患者2"),
+        ("S1_P2", "S12_P"),
+    ],
+)
 def test_what_differs_in_more_is_not(one: str, other: str) -> None:
     assert alike_key(one) != alike_key(other)
 

@@ -268,7 +268,7 @@ def test_a_chosen_test_role_keeps_rows_without_that_value_in_development() -> No
 def test_a_chosen_value_that_splits_a_patient_is_refused() -> None:
     frame = even_cohort()
     frame.loc[0, "site"] = "B"
-    with pytest.raises(InvalidInput, match="puts 1 groups on both sides, 'P0' first"):
+    with pytest.raises(InvalidInput, match="puts 1 group on both sides, 'P0' first"):
         make_split(manifest_of(frame), folds=2, test_where=("site", "B"))
 
 
