@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,3 +13,10 @@ TrackingUri = Annotated[
     str | None, Option(help="MLflow: sqlite:///file.db or http://server. Default: mlflow.db in this folder.")
 ]
 Device = Annotated[str, Option(help="auto, cpu or cuda.")]
+
+
+class Language(StrEnum):
+    """Languages of a case report."""
+
+    en = "en"
+    zh = "zh"

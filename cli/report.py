@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Exit, Option, Typer
 
-from cli.options import Device, TrackingUri
+from cli.options import Device, Language, TrackingUri
 
 app = Typer(help="Write the PDF of a case, or the validation report of a run.", no_args_is_help=True)
-
-
-class Language(StrEnum):
-    """Languages of a case report."""
-
-    en = "en"
-    zh = "zh"
 
 
 def _plain(text: str) -> str:

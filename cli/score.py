@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
-from cli.options import Device, Images
+from cli.options import Device, Images, Language
 
 if TYPE_CHECKING:
     from pipelines.score_fields import ScoreSettings
@@ -55,6 +55,7 @@ def score(
         Path | None, Option(help="Score the photographs that come into this folder, until Ctrl-C; without inputs.")
     ] = None,
     report: Annotated[bool, Option("--report", help="With --watch: keep a PDF of each case in OUT/reports.")] = False,
+    language: Annotated[Language | None, Option(help="With --report: of the PDFs, en or zh. Default: en.")] = None,
     patience: Annotated[
         float | None,
         Option(help="With --watch: seconds that a file may stay broken before it is rejected. Default: 10."),
@@ -112,6 +113,8 @@ def score(
         raise InvalidInput("--ray-address is given without --executor ray.", "Give both, or neither.")
     if null and Path("-") not in (inputs or ()):
         raise InvalidInput("--null is for a list of paths on standard input.", "Give - as the input, or leave it out.")
+    if language is not None and not report:
+        raise InvalidInput("--language is for the PDFs of --watch --report.", "Give both, or leave it out.")
     if watch is None and patience is not None:
         raise InvalidInput("--patience is for --watch.", "Give --watch with a folder, or leave it out.")
     from pipelines.score_sources import TABLES
@@ -144,7 +147,10 @@ def score(
         if executor is not Executor.local:
             raise InvalidInput("--watch works on this machine only.", "Leave --executor out.")
         wait = PATIENCE if patience is None else patience
-        _watch(bundle, watch, out, settings, case_from=case_from, patience=wait, report=report, json=json)
+        spoken: Literal["en", "zh"] = "zh" if language is Language.zh else "en"
+        _watch(
+            bundle, watch, out, settings, case_from=case_from, patience=wait, report=report, language=spoken, json=json
+        )
         return
     import signal
 
@@ -185,6 +191,7 @@ def _watch(
     case_from: str | None,
     patience: float,
     report: bool,
+    language: Literal["en", "zh"],
     json: bool,
 ) -> None:
     import signal
@@ -207,10 +214,15 @@ def _watch(
             case_from=case_from,
             patience=patience,
             report=report,
+            language=language,
             tell=tell,
             progress=bars,
         )
     say(dumps(result.summary(), ensure_ascii=False) if json else result.in_words())
+    if result.unwritten_reports:
+        from typer import Exit
+
+        raise Exit(1)
 
 
 def _print(result: ScoreResult) -> None:

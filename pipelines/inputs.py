@@ -44,8 +44,8 @@ def find_inputs(
 
     Args:
         sources: image files, folders (searched whole), globs, or tables with a column `image`.
-        case_from: regular expression over the name; its first group is the case. None: a table's `case_id` (or
-            patient or slide), else the folder that the image lies in, by its path.
+        case_from: regular expression over the name; its first group is the case. None: a table's `case_id` or `case`
+            (or patient or slide), else the folder that the image lies in, by its path.
         images: folder that the paths of a table start from.
 
     Raises:

@@ -19,10 +19,10 @@ from pipelines.inputs import ScoreInput
 from pipelines.progress import Interrupted, Progress, Silent, stage
 from pipelines.score_answers import Answers
 from pipelines.score_fields import FieldScorer, Row, ScoreSettings, decision_of
-from pipelines.score_folder import KIND, RECORD
+from pipelines.score_folder import KIND, RECORD, SLIDES
 from pipelines.score_listing import list_inputs
 from pipelines.score_result import ScoreResult
-from pipelines.score_sources import LeftOut, Repeats, links_left_out
+from pipelines.score_sources import LeftOut, Repeats, links_left_out, refuse_own_folder
 from pipelines.score_store import Store
 from pipelines.score_tables import Written, write_tables
 from pipelines.words import now
@@ -90,6 +90,7 @@ def score_images(
     progress = progress or Silent()
     settings = settings or ScoreSettings(threshold=threshold, device=device)
     settings.check()
+    refuse_own_folder(sources, out)
     bundle = read_bundle(bundle_path)
     links = links_left_out(sources, _may_be_scored, leave_out=out)
     record = record_of(bundle, settings, case_from=case_from, executor=executor, links=links)
@@ -218,6 +219,10 @@ def finish(
     links = LeftOut(**record["links_left_out"])
     repeats = Repeats(**record.get("repeats", {"number": 0, "example": ""}))  # a watch lists no file twice
     notes = [left.in_words() for left in (links, repeats) if left.number]
+    if (out / SLIDES).is_dir():
+        from pipelines.score_slides import clear_slide_maps
+
+        clear_slide_maps(out, answers.slides())
     if counts.slides and counts.scored:
         from pipelines.score_slides import write_slide_maps
 

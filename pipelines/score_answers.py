@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +51,9 @@ class CaseFields:
     rejected: int
 
 
+_READ_SLIDES = "FROM slides AS s WHERE NOT EXISTS (SELECT 1 FROM inputs AS i WHERE i.name = s.name)"
+
+
 class Answers:
     """Reads the database of a scoring.
 
@@ -68,10 +73,12 @@ class Answers:
             "coalesce(sum(a.status = 'rejected'), 0) FROM inputs AS i JOIN answers AS a ON a.name = i.name"
         ).fetchone()
         # A slide that was refused is a rejected row under its own name; of others only tiles have rows.
-        slides = self._connection.execute(
-            "SELECT count(*) FROM slides AS s WHERE NOT EXISTS (SELECT 1 FROM inputs AS i WHERE i.name = s.name)"
-        ).fetchone()[0]
+        slides = self._connection.execute(f"SELECT count(*) {_READ_SLIDES}").fetchone()[0]
         return Counts(int(scored), int(unfit), int(rejected), int(slides))
+
+    def slides(self) -> list[str]:
+        """Names of the slides whose tiles are among the inputs."""
+        return [row[0] for row in self._connection.execute(f"SELECT s.name {_READ_SLIDES}")]
 
     def cases(self) -> Iterator[CaseFields]:
         """Every case, in the order of their names; no more than one is in memory."""
@@ -91,6 +98,16 @@ class Answers:
                     positive += call == "positive"
                     novel += odd
             yield CaseFields(str(case), np.array(logits, dtype=float), fields, positive, novel, rejected)
+
+    def prints(self) -> dict[str, str]:
+        """For each case a digest of all that its answer rests on: another one where a row came, went or changed."""
+        found: dict[str, Any] = {}
+        for case, *row in self._connection.execute(
+            "SELECT i.case_name, i.name, a.stamp, a.status, a.sha256, a.logit FROM inputs AS i "
+            "JOIN answers AS a ON a.name = i.name ORDER BY i.case_name, i.name"
+        ):
+            found.setdefault(str(case), hashlib.sha256()).update(repr(row).encode("utf-8", "surrogateescape"))
+        return {case: digest.hexdigest() for case, digest in found.items()}
 
     def remember_set(self, case: str, members: str) -> None:
         """Note the conformal set of a case for the rows of its fields."""

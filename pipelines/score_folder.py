@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ KIND = "scores"
 DATABASE = "scores.sqlite"
 LOCK = ".scoring.lock"
 RECORD = "run.json"
+SLIDES = "slides"
+"""Folder that holds a folder with the maps of each slide."""
+SNAPSHOTS = ".snapshots"
+"""Folder that holds copies of the database while a watch writes tables from them."""
 _HALF = re.compile(r"\.(cases|images|rejected|run)\.\w+\.(parquet|csv|json)")
 """Names of files that were being written when a scoring was killed."""
 
@@ -73,6 +78,7 @@ def locked(out: Path, was_there: bool) -> BaseFileLock:
 
 def clear_halves(out: Path) -> None:
     """Remove what a killed scoring left half-written; to be called with the folder locked."""
+    shutil.rmtree(out / SNAPSHOTS, ignore_errors=True)
     for path in out.iterdir():
         if _HALF.fullmatch(path.name):
             path.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ class ScoreResult:
         images_per_second: `images_this_call` over `seconds`.
         record: what `run.json` says.
         notes: sentences about what could not be done besides.
+        unwritten_reports: of a watch, cases whose PDF could not be written.
     """
 
     out: Path
@@ -42,6 +43,7 @@ class ScoreResult:
     images_per_second: float
     record: dict[str, Any]
     notes: tuple[str, ...] = ()
+    unwritten_reports: int = 0
 
     @classmethod
     def of(

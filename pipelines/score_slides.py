@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from msht.errors import InvalidInput, MissingResource, UnreadableImage
 from msht.files import atomic_path, read_json
 from pipelines.inputs import ScoreInput, file_name_for
+from pipelines.score_folder import SLIDES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
     from reports.slide_geojson import TileFeature
     from reports.slide_map import MapTile, SlideMap
 
-FOLDER = "slides"
-"""Folder of a scoring that holds a folder with the maps of each slide."""
+MAPS = ("heatmap.png", "heatmap.geojson")
 
 MAP_EDGE = 1400
 """Longer edge in px of the picture below a map: as many as it has on the figure."""
@@ -149,8 +150,24 @@ def write_slide_maps(out: Path, images_table: Path) -> list[str]:
     for name in _slides_of(images_table):
         scored = _rows_of(images_table, name)
         lost = _rows_of(refused, name) if refused.is_file() else scored.iloc[:0]
-        problems += _write_maps(out / FOLDER / file_name_for(name), name, scored, lost, run)
+        problems += _write_maps(out / SLIDES / file_name_for(name), name, scored, lost, run)
     return problems
+
+
+def clear_slide_maps(out: Path, slides: Iterable[str]) -> None:
+    """Remove the maps of slides that a scoring no longer holds, or can no longer read: nobody shall take them for its.
+
+    Args:
+        out: folder of the scoring.
+        slides: names of those that it holds.
+    """
+    names = {file_name_for(name) for name in slides}
+    for folder in (out / SLIDES).iterdir():
+        if folder.is_dir() and folder.name not in names:
+            for name in MAPS:
+                (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # what else lies there is not ours
+                folder.rmdir()
 
 
 def _slides_of(table: Path) -> list[str]:

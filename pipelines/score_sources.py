@@ -110,6 +110,20 @@ def found_in(
         raise InvalidInput(f"{source} does not exist.", "Give image files, folders, quoted globs or a table.")
 
 
+def refuse_own_folder(sources: Iterable[Path], out: Path) -> None:
+    """Refuse to score the folder that is written, or what lies in it: its maps would be taken for photographs.
+
+    Raises:
+        InvalidInput: naming the folder.
+    """
+    own = out.resolve()
+    for source in sources:
+        if source.is_dir() and source.resolve().is_relative_to(own):
+            raise InvalidInput(
+                f"{source} is the folder of the tables, or lies in it ({out}).", "Give --out a folder of its own."
+            )
+
+
 def links_left_out(sources: Iterable[Path], wanted: Wanted, *, leave_out: Path | None = None) -> LeftOut:
     """Count the links in folders that `found_in` leaves out.
 
@@ -264,7 +278,7 @@ def _of_table(source: Path, images: Path | None) -> Iterator[Found]:
             else InvalidInput(f"{source.name} has no column 'image'.", "Give a manifest.")
         )
     root = images_folder(source, images)
-    column = next((c for c in ("case_id", *GROUP_COLUMNS) if c in frame), None)
+    column = next((c for c in ("case_id", "case", *GROUP_COLUMNS) if c in frame), None)
     cases = frame[column] if column else [None] * len(frame)
     listed: dict[Path, tuple[object, object]] = {}
     for row, image, case in zip(frame.index, frame["image"], cases, strict=True):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msht.bundle import read_bundle
 from msht.errors import InvalidInput
@@ -21,9 +21,12 @@ from pipelines.progress import Interrupted, Progress, Silent, Steps, stage
 from pipelines.score import SAME, record_of
 from pipelines.score_fields import GONE, FieldScorer, Row, ScoreSettings, rejected_row, stamp_of
 from pipelines.score_result import ScoreResult
-from pipelines.score_sources import Found, found_in, links_left_out, printable
-from pipelines.score_store import Store
+from pipelines.score_sources import Found, found_in, links_left_out, printable, refuse_own_folder
+from pipelines.score_store import Store, Twin
 from pipelines.watch_refresh import Refresher
+
+if TYPE_CHECKING:
+    from reports.words import Language
 
 POLL = 0.3
 """Seconds between two looks at the folder. A file must look the same twice before it is read."""
@@ -45,6 +48,10 @@ LOOKED_AT_AGAIN = 1000
 """Answered files whose time and size are asked for at each look; with more of them, they take turns."""
 LONGEST_PAUSE = 2.0
 """Longest time between two trials of a file that is still broken."""
+MOVING = 60.0
+"""Seconds between the answer of a copy and the end of its original within which the two are one that was moved."""
+SAME_FOR_WATCH = {**SAME, "case_from": "--case-from"}
+"""As `SAME`; the rows that are there keep their cases."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,7 @@ def watch_folder(
     case_from: str | None = None,
     patience: float = 10.0,
     report: bool = False,
+    language: Language = "en",
     tell: Callable[[Answer], None] = lambda _: None,
     stop: threading.Event | None = None,
     progress: Progress | None = None,
@@ -106,12 +114,13 @@ def watch_folder(
         case_from: see `find_inputs`.
         patience: seconds that a file may stay broken after its last change before it is rejected.
         report: keep a PDF of each case in `out/reports`.
+        language: of the PDFs.
         tell: is called with each answer.
         stop: ends the watch as Ctrl-C does.
         progress: who listens.
 
     Raises:
-        InvalidInput: if the bundle is broken, the folder is not there, or `out` holds other scores.
+        InvalidInput: if the bundle is broken, the folder is not there or is `out`, or `out` holds other scores.
         MissingResource: if `out` cannot be written; what was scored is kept.
     """
     progress, stop, settings = progress or Silent(), stop or threading.Event(), settings or ScoreSettings()
@@ -120,17 +129,27 @@ def watch_folder(
     if not 0 <= patience <= 86_400:
         raise InvalidInput(f"--patience is {patience:g}.", "Give seconds from 0 to 86400.")
     settings.check()
+    refuse_own_folder([folder], out)
+    if report:
+        from reports.fonts import text_settings
+
+        text_settings(language)
     bundle = read_bundle(bundle_path)
     list(name_inputs([], lambda _: None, case_from))  # an expression that is none is refused at once
     links = links_left_out([folder], is_image_path, leave_out=out)
     record = record_of(bundle, settings, case_from=case_from, executor="local", links=links)
-    with Store(out, record, SAME) as store:
+    with Store(out, record, SAME_FOR_WATCH) as store:
+        if (other := store.from_elsewhere(folder.resolve())) is not None:
+            raise InvalidInput(
+                f"{out} holds scores of another folder than {folder}, of {other} for one.", "Choose another --out."
+            )
         try:
             scorer = FieldScorer(bundle, settings)
         except InvalidInput:
             store.discard()
             raise
-        refresher = Refresher(bundle, out, record, settings, reports=report, progress=progress)
+        refresher = Refresher(bundle, out, record, settings, language=language if report else None, progress=progress)
+        refresher.begin(store.answers.prints())
         if links.number:
             progress.say(links.in_words())
         with stage(progress, "Watching", None) as steps:
@@ -172,6 +191,10 @@ class _Watch:
         self._answered = dict(self.store.stamps())
         self._there = set(self._answered)
         """Names at the last look; at first all that were ever answered, so that what moved since is found."""
+        self._gone: set[str] = set()
+        """Names of answered photographs that were not there at an earlier look."""
+        self._fresh: dict[str, float] = {}
+        """When what was answered lately was answered, by name."""
         self._files: dict[str, _File] = {}
         self._stale = True
         self._lost = False
@@ -201,7 +224,10 @@ class _Watch:
             if name in self._answered and (number + self._looks) % turns:
                 continue
             stamp = stamp_of(found.path)
-            if stamp == GONE or self._answered.get(name) == stamp:
+            if stamp == GONE:
+                continue
+            if self._answered.get(name) == stamp:
+                self._gone.discard(name)
                 continue
             there.add(name)
             file = self._files.get(name)
@@ -213,19 +239,46 @@ class _Watch:
             del self._files[name]
         if not self._lost:
             for name in self._there - seen:
-                self._forget_moved(name)
+                self._notice_gone(name)
             self._there = seen
         return ready
 
-    def _forget_moved(self, name: str) -> None:
-        """Leave a photograph that is gone here and there elsewhere one row: that of where it is."""
+    def _notice_gone(self, name: str) -> None:
+        """Leave one row of a photograph that was copied elsewhere and then removed here; else remember that it went."""
         if name not in self._answered:
             return
-        for gone, case in self.store.forget_moved(name):
-            self._answered.pop(gone, None)
-            self.refresher.touched(case)
-            self._stale = True
-            self.progress.say(f"{gone} is now elsewhere in the folder; its row there counts alone.")
+        self._gone.add(name)
+        self._fresh = {one: at for one, at in self._fresh.items() if time.monotonic() - at < MOVING}
+        twins = self.store.twins(name)
+        if any(twin.name in self._fresh and twin.path.is_file() for twin in twins if twin.name != name):
+            self._forget([twin for twin in twins if twin.name == name])
+
+    def _notice_moved(self, name: str) -> None:
+        """Leave one row of a photograph that is answered here and is no longer where it was answered before.
+
+        Two frames that show nothing may have equal bytes: those that are not evaluable must be of one time too.
+        """
+        twins = self.store.twins(name)
+        here = next((twin for twin in twins if twin.name == name), None)
+        if here is not None:
+            self._forget(
+                [
+                    twin
+                    for twin in twins
+                    if twin.name != name and not twin.path.is_file() and (twin.evaluable or twin.stamp == here.stamp)
+                ]
+            )
+
+    def _forget(self, moved: Sequence[Twin]) -> None:
+        if not moved:
+            return
+        self.store.forget([twin.name for twin in moved])
+        self._stale = True
+        for twin in moved:
+            self._answered.pop(twin.name, None)
+            self._gone.discard(twin.name)
+            self.refresher.touched(twin.case)
+            self.progress.say(f"{twin.name} is now elsewhere in the folder; its row there counts alone.")
 
     def _found(self) -> list[Found]:
         try:
@@ -261,16 +314,31 @@ class _Watch:
 
     def _keep(self, answered: Sequence[tuple[ScoreInput, Row]]) -> None:
         """Keep rows that are final, and tell them."""
+        for item, row in answered:
+            self._keep_former(item.name, row)
         self.store.keep_new(answered)
         self._stale = True
         for item, row in answered:
             file = self._files.pop(item.name)
             self._answered[item.name] = row["stamp"]
+            self._gone.discard(item.name)
+            self._fresh[item.name] = time.monotonic()
             self.scored += row["status"] == "scored"
             self.steps.advance()
             self.refresher.touched(item.case)
-            self._forget_moved(item.name)
+            self._notice_moved(item.name)
             self.tell(Answer(row, time.monotonic() - file.changed))
+
+    def _keep_former(self, name: str, row: Row) -> None:
+        """Keep the row of a photograph that was moved away before another came under its name: cameras count anew."""
+        former = self.store.digest_of(name)
+        if former is None or former == row.get("sha256"):
+            return
+        if name in self._gone:
+            apart = self.store.keep_apart(name)
+            self.progress.say(f"Another photograph came as {name}; the row of the former is kept as {apart}.")
+        else:
+            self.progress.say(f"{name} was changed; its new row takes the place of the former.")
 
     def _is_final(self, row: Row, now: float) -> bool:
         """Whether a row is an answer; not so for a file that changed meanwhile, or may still be on its way."""

@@ -302,3 +302,150 @@ def test_a_report_that_can_no_longer_be_written_leaves_no_earlier_answer_in_its_
     assert not (reports / "case-case.pdf").exists()
     assert "A text cannot be set." in watched.result.notes[0]
     assert "outdated" in watched.result.notes[0]
+
+
+def cases_of(out: Path) -> dict[str, int]:
+    """Fields of each case in the tables."""
+    table = out / "cases.csv"
+    return dict(pd.read_csv(table)[["case", "fields"]].itertuples(index=False)) if table.is_file() else {}
+
+
+@pytest.mark.slow
+def test_a_pdf_is_made_from_tables_that_hold_its_answer_however_long_others_take(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import report_case
+
+    prepared, first = report_case.prepare_case_report, threading.Event()
+
+    def slowly(*given: Any, **options: Any) -> Any:
+        first.set()
+        time.sleep(1.5)
+        return prepared(*given, **options)
+
+    monkeypatch.setattr(report_case, "prepare_case_report", slowly)
+    for number in range(3):
+        (folder / f"c{number}").mkdir()
+        shutil.copy(photographs[number], folder / f"c{number}" / "a.jpg")
+    reports = tmp_path / "out" / "reports"
+    with watching(world, folder, tmp_path / "out", report=True) as watched:
+        assert watched.wait(first.is_set)
+        (folder / "new").mkdir()
+        for number, case in enumerate(("c0", "c1", "c2", "new"), start=2):
+            shutil.copy(photographs[number], folder / case / "b.jpg")
+        assert watched.wait(lambda: all(watched.said(f"{case}/b.jpg") for case in ("c0", "c1", "c2", "new")))
+    for case in ("c0", "c1", "c2", "new"):
+        assert "b.jpg" in text_of(reports / f"case-{case}.pdf")
+    assert watched.result.unwritten_reports == 0
+    assert not (tmp_path / "out" / ".snapshots").exists()
+
+
+@pytest.mark.slow
+def test_pdfs_that_a_killed_watch_left_undone_are_made_by_the_next(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    out, reports = tmp_path / "out", tmp_path / "out" / "reports"
+    shutil.copy(photographs[0], folder / "case" / "0.jpg")
+    with watching(world, folder, out) as watched:  # without PDFs: as if it had been killed before the first
+        assert watched.wait(lambda: cases_of(out) == {"case": 1})
+    with watching(world, folder, out, report=True) as watched:
+        assert watched.wait((reports / "case-case.pdf").is_file)
+        time.sleep(0.5)
+        stamp = (reports / "case-case.pdf").stat().st_mtime_ns
+    with watching(world, folder, out, report=True):
+        time.sleep(2.5)
+        assert (reports / "case-case.pdf").stat().st_mtime_ns == stamp, "what is of the present rows stays"
+    shutil.copy(photographs[1], folder / "case" / "1.jpg")
+    with watching(world, folder, out) as watched:
+        assert watched.wait(lambda: cases_of(out) == {"case": 2})
+    with watching(world, folder, out, report=True) as watched:
+        assert watched.wait(lambda: "1.jpg" in text_of(reports / "case-case.pdf"))
+    (folder / "case").rename(folder / "other")
+    score_images(world.bundle, [folder], out)
+    with watching(world, folder, out, report=True) as watched:
+        assert watched.wait((reports / "case-other.pdf").is_file)
+        assert watched.wait((reports / "outdated" / "case-case.pdf").is_file)
+
+
+def test_another_folder_is_not_watched_into_the_same_scores(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    shutil.copy(photographs[0], folder / "case" / "0.jpg")
+    with watching(world, folder, tmp_path / "out") as watched:
+        assert watched.wait(lambda: len(watched.answers) == 1)
+    (tmp_path / "second").mkdir()
+    for other in (tmp_path / "second", folder / "case", tmp_path):
+        with pytest.raises(InvalidInput, match=r"holds scores of another folder|is the folder of the tables"):
+            watch_folder(world.bundle, other, tmp_path / "out", stop=threading.Event())
+    with pytest.raises(InvalidInput, match="--case-from"):
+        watch_folder(world.bundle, folder, tmp_path / "out", case_from="(c)")
+    assert images_of(tmp_path / "out") == ["case/0.jpg"]
+
+
+@pytest.mark.parametrize("way", ["watch", "score"])
+def test_the_folder_of_the_tables_is_not_scored_itself(world: Any, folder: Path, way: str) -> None:
+    calls = {
+        "watch": lambda: watch_folder(world.bundle, folder / "case", folder),
+        "score": lambda: score_images(world.bundle, [folder], folder),
+    }
+    with pytest.raises(InvalidInput, match="is the folder of the tables, or lies in it"):
+        calls[way]()
+    assert [path.name for path in folder.iterdir()] == ["case"]
+
+
+def test_another_photograph_under_the_name_of_one_that_went_does_not_take_its_row(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    out, place = tmp_path / "out", folder / "case" / "0.jpg"
+    shutil.copy(photographs[0], place)
+    with watching(world, folder, out) as watched:
+        assert watched.wait(lambda: images_of(out) == ["case/0.jpg"])
+        place.rename(tmp_path / "archived.jpg")
+        time.sleep(1.0)  # a look without it
+        shutil.copy(photographs[1], place)
+        assert watched.wait(lambda: images_of(out) == ["case/0.jpg", "case/0~1.jpg"])
+        shutil.copy(photographs[2], place)  # changed where it lies
+        assert watched.wait(lambda: len(watched.said("case/0.jpg")) == 3)
+    assert images_of(out) == ["case/0.jpg", "case/0~1.jpg"]
+
+
+def test_a_photograph_of_two_cases_stays_in_both_when_one_is_archived(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.watch.MOVING", 0.5)
+    out = tmp_path / "out"
+    (folder / "other").mkdir()
+    for case in ("case", "other"):
+        shutil.copy(photographs[0], folder / case / "same.jpg")
+    with watching(world, folder, out) as watched:
+        assert watched.wait(lambda: images_of(out) == ["case/same.jpg", "other/same.jpg"])
+        time.sleep(1.0)
+        (folder / "other" / "same.jpg").rename(tmp_path / "archived.jpg")
+        time.sleep(1.5)
+    assert images_of(out) == ["case/same.jpg", "other/same.jpg"]
+
+
+def test_a_broken_photograph_that_is_renamed_is_rejected_once(world: Any, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (folder / "case" / "a.jpg").write_bytes(b"\xff\xd8 no picture")
+    with watching(world, folder, out, patience=0.0) as watched:
+        assert watched.wait(lambda: len(watched.answers) == 1)
+        (folder / "case" / "a.jpg").rename(folder / "case" / "b.jpg")
+        assert watched.wait(lambda: len(watched.answers) == 2)
+    assert list(pd.read_csv(out / "rejected.csv")["image"]) == ["case/b.jpg"]
+
+
+@pytest.mark.slow
+def test_a_pdf_that_could_not_be_written_is_tried_again(
+    world: Any, folder: Path, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.watch_refresh.AGAIN", 0.5)
+    shutil.copy(photographs[0], folder / "case" / "0.jpg")
+    (tmp_path / "out").mkdir()
+    with watching(world, folder, tmp_path / "out", report=True) as watched:
+        assert watched.wait((tmp_path / "out" / "scores.sqlite").is_file)
+        (tmp_path / "out" / "reports").write_text("in the way")
+        time.sleep(4.0)
+        (tmp_path / "out" / "reports").unlink()
+        assert watched.wait((tmp_path / "out" / "reports" / "case-case.pdf").is_file)
+    assert watched.result.unwritten_reports == 0
