@@ -47,7 +47,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "copy": (LOOK, "Keep one, or split with --audit so that both stay on one side."),
     "near-duplicate": (LOOK, "Split with --audit, so that both stay on one side."),
     "blank": (LOOK, "Take it out, unless empty fields are meant to be there."),
-    "unusual quality": (LOOK, "Look whether it can be evaluated; a bundle's gate would refuse its like."),
+    "unusual quality": (LOOK, "Look whether it can be evaluated: it stands apart from the others of this cohort."),
     "shortcut": (
         LOOK,
         "Hold out a site, use the strong colour augmentation, and report this figure beside the model's.",

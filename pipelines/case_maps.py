@@ -84,8 +84,8 @@ class _Shown:
 def deciding_fields(fields: pd.DataFrame, call: str) -> pd.DataFrame:
     """The evaluable fields that weighed most in the call, most weighty first, up to `SHOWN`, of slides `TILES_SHOWN`.
 
-    For a positive call those with the highest log-odds, for a negative one the lowest; else the highest and the lowest
-    in turn, since what speaks for either side is what a reader of an indeterminate case must weigh.
+    For a positive call those with the highest log-odds. Else the lowest and the highest in turn, for a negative call
+    beginning with the lowest: whoever must exclude a miss looks for what speaks against the call.
     """
     good = fields[fields["evaluable"]]
     falling = good["logit"].sort_values(ascending=False, kind="stable").index
@@ -93,9 +93,8 @@ def deciding_fields(fields: pd.DataFrame, call: str) -> pd.DataFrame:
     most = TILES_SHOWN if of_slides else SHOWN
     if call == "positive":
         return good.loc[falling[:most]]
-    if call == "negative":
-        return good.loc[falling[::-1][:most]]
-    in_turn = [place for pair in zip(falling, falling[::-1], strict=True) for place in pair][: len(falling)]
+    ends = (falling[::-1], falling) if call == "negative" else (falling, falling[::-1])
+    in_turn = [place for pair in zip(*ends, strict=True) for place in pair][: len(falling)]
     return good.loc[list(dict.fromkeys(in_turn))[:most]]
 
 
@@ -114,8 +113,8 @@ def explain_case(
 ) -> Maps:
     """Make the maps of a case, or give those that are there already and still fit.
 
-    Where a field's score is the mean over several crops, the map is of the crop that speaks most for the call: of the
-    case, or, where that is indeterminate, of the field. A field whose photograph is no longer there keeps the map that
+    Where a field's score is the mean over several crops, the map is of the crop that speaks most for the call: of a
+    positive case, else of the field. A field whose photograph is no longer there keeps the map that
     was made before; without one it is listed as gone.
 
     Args:
@@ -161,7 +160,7 @@ def explain_case(
         networks = bundle.ensemble(choose_device(device), folds=list(folds) or None)
     number = len(networks.folds)
     method_words = f"{METHODS_IN_WORDS[method]}{f', mean over {number} networks' if number > 1 else ''}"
-    of_call = None if call not in ("positive", "negative") else call == "positive"
+    of_call = True if call == "positive" else None
     found, gone, layer_words = [], [], ""
     waiting: list[tuple[int, ShownCrop]] = []
     for row in chosen.to_dict("records"):

@@ -41,7 +41,10 @@ from reports.case_parts import RejectedPicture
 from reports.parts import Fact, ModelFacts, Weight
 from reports.words import Language
 
-SURE = "The conformal set holds this call alone, and most fields look like the development cohort."
+SURE = (
+    "The conformal set holds this call alone, and no field was flagged as unlike the development cohort; the check "
+    "does not see every difference."
+)
 """Why a case is not referred."""
 
 SURE_OF_SET = "The conformal set holds this call alone."
@@ -175,6 +178,7 @@ def build_case_report(
         microns_per_pixel = scoring.tile_microns_per_pixel
     networks = len(scoring.facts.folds) or len(description.folds)
     deciding = deciding_parts(maps, microns_per_pixel, decision.field_point.threshold, language)
+    refused, lost = rejected_pictures(scoring.folder, case, fields) if not_evaluable else ([], [])
     code = _code(row, fields, scoring, entered, language, maps)
     return CaseReport(
         report_id=f"{bundle.short_digest[:6]}-{created:%Y%m%d-%H%M%S}-{code}",
@@ -205,7 +209,8 @@ def build_case_report(
         slides=slide_parts(scoring.folder, fields, language) if of_slides else (),
         of_slides=of_slides,
         listed_in="images.csv" if of_slides or len(fields) > MOST_LISTED else None,
-        rejected_pictures=_pictures(scoring.folder, case, fields, language) if not_evaluable else (),
+        rejected_pictures=tuple(RejectedPicture(name=name_in_print(n, language), picture=p) for n, p in refused),
+        rejected_gone=tuple(name_in_print(name, language) for name in lost[:4]),
         heat_map=heat_map_part(maps, description.explanation, description.preprocessing.size),
         performance=tuple(performance_part(description.performance, cohort, level) for level in ("case", "field")),
         scoring=scoring.facts,
@@ -254,13 +259,6 @@ def _unsure(decision: Decision) -> tuple[float, float] | None:
         return None
     threshold, share = decision.case_point.threshold, min(1.0, decision.refer_below)
     return (threshold * (1 - share), threshold + (1 - threshold) * share)
-
-
-def _pictures(scores: Path, case: str, fields: pd.DataFrame, language: Language) -> tuple[RejectedPicture, ...]:
-    return tuple(
-        RejectedPicture(name=name_in_print(name, language), picture=path)
-        for name, path in rejected_pictures(scores, case, fields)
-    )
 
 
 def _code(

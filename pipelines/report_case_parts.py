@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unicodedata import bidirectional
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,8 @@ ORIENTATIONS = {
     7: "mirrored, rotated 270°",
     8: "rotated 270°",
 }
+_FROM_THE_RIGHT = frozenset(("R", "AL", "AN"))
+"""Classes of characters that run from right to left (Unicode, UAX 9)."""
 MOST_SLIDES = 4
 """Slides of a case whose heat maps are shown."""
 
@@ -165,9 +168,15 @@ def slide_parts(scores: Path, fields: pd.DataFrame, language: Language) -> tuple
 
 
 def name_in_print(name: str, language: Language = "en") -> str:
-    """A file name as the fonts can set it; what they cannot is shown by its code point, since no one can retype it."""
+    """A file name as the fonts can set it; what they cannot is shown by its code point, since no one can retype it.
+
+    So is what is written from the right, since it would turn the code points and marks beside it around.
+    """
     settable = settable_characters(language)
-    return "".join(c if ord(c) in settable and c.isprintable() else f"<{ord(c):04X}>" for c in name)
+    return "".join(
+        c if ord(c) in settable and c.isprintable() and bidirectional(c) not in _FROM_THE_RIGHT else f"<{ord(c):04X}>"
+        for c in name
+    )
 
 
 def _flag(reason: str) -> str:

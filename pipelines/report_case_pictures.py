@@ -17,22 +17,24 @@ EDGE = 480
 """Longest edge in px: sharp at the size a page shows them."""
 
 
-def rejected_pictures(scores: Path, case: str, fields: pd.DataFrame) -> list[tuple[str, Path]]:
+def rejected_pictures(scores: Path, case: str, fields: pd.DataFrame) -> tuple[list[tuple[str, Path]], list[str]]:
     """Name and small picture of the first readable fields that did not pass, made unless they are there.
 
-    A photograph that was moved away since has no picture; the report does without.
+    Returns:
+        Those that can be shown, and names of those whose photographs are no longer there.
 
     Raises:
         InvalidInput: if a photograph changed since it was scored.
     """
     folder = scores / "maps" / file_name_for(case)
-    shown = []
+    shown, gone = [], []
     refused = fields[~fields["evaluable"].astype(bool)].head(MOST) if len(fields) else fields
     for row in refused.to_dict("records"):
         target = folder / f"rejected-{str(row['sha256'])[:16]}.jpg"
         source = Path(str(row["path"]))
         if not target.is_file():
             if not source.is_file():
+                gone.append(str(row["image"]))
                 continue
             image = read_scored({str(column): value for column, value in row.items()})
             factor = min(1.0, EDGE / max(image.pixels.shape[:2]))
@@ -40,4 +42,4 @@ def rejected_pictures(scores: Path, case: str, fields: pd.DataFrame) -> list[tup
             small = cv2.resize(image.pixels, (width, height), interpolation=cv2.INTER_AREA)
             write_picture(target, np.asarray(small, dtype=np.uint8))
         shown.append((str(row["image"]), target))
-    return shown
+    return shown, gone

@@ -147,7 +147,7 @@ def build_validation_report(
         created=created,
         model_name=f"{run.path.name}, {architecture_in_words(recipe, split.folds)}",
         software=f"msht {__version__}",
-        summary=_summary(evaluation, test_rows),
+        summary=_summary(evaluation, test_rows, [r for r in rows if r["fold"] is not None and r["level"] == "field"]),
         purpose=(
             "Decision support in rapid on-site evaluation: a second look at photographed fields of a smear, with a "
             "calibrated score for each case, while a person responsible for the case decides."
@@ -225,7 +225,10 @@ def _row_of(rows: list[dict[str, Any]], name: str, level: str) -> dict[str, Any]
     return next(row for row in rows if row["name"] == name and row["level"] == level)
 
 
-def _summary(evaluation: dict[str, Any], rows: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+def _summary(
+    evaluation: dict[str, Any], rows: dict[str, dict[str, Any]], folds: list[dict[str, Any]]
+) -> tuple[str, ...]:
+    """Findings: the test figures, networks that say one thing of everything, and what is left to a person."""
     sentences = []
     for level in ("case", "field"):
         row = rows[level]
@@ -235,6 +238,13 @@ def _summary(evaluation: dict[str, Any], rows: dict[str, dict[str, Any]]) -> tup
             f"On {_counted(row['n_rows'], f'test {level}')} ({groups}) the AUROC is {in_words(row, 'auroc')}; at the "
             f"operating point the sensitivity is {sensitivity} and the specificity {specificity}."
         )
+    for fold in folds:
+        for measure, words in (("specificity", "positive"), ("sensitivity", "negative")):
+            if fold["estimates"][measure]["value"] == 0:
+                sentences.append(
+                    f"The network of fold {fold['fold']} calls all its held-out fields {words} at the field threshold: "
+                    f"{measure} 0."
+                )
     referred, refused = evaluation["referred_cases"], evaluation["not_evaluable_cases"]
     sentences.append(
         f"Of {_counted(evaluation['cases'], 'test case')}, {referred} {'is' if referred == 1 else 'are'} indeterminate "

@@ -175,8 +175,8 @@ def failures_section(run: RunFolder, fitted: str) -> dict[str, Any]:
     )
     total = part["false_negatives"] + part["false_positives"]
     note = (
-        f"{len(rows)} of {total} test fields called wrongly ({part['false_negatives']} missed, "
-        f"{part['false_positives']} false alarms at the field threshold): missed ones first, the surest first. Above "
+        f"Wrong calls of test fields: {total} ({part['false_negatives']} missed, {part['false_positives']} false "
+        f"alarms at the field threshold). Shown are {len(rows)}: missed ones first, the surest first. Above "
         f"what the networks saw, below the same with the evidence for positive: {part['method'].partition(' (')[0]} at "
         f"{part['layer']}, mean over the networks, one scale for all (full colour from {part['scale']:.2g}, arbitrary "
         "units). A map shows where evidence was found, not why. The run's validation/gallery/gallery.json names the "

@@ -83,6 +83,7 @@ def without_patient(report: CaseReport) -> CaseReport:
     """A case report in which nothing that was entered, and no name of a file or case, is left."""
     # Numbered by chance and not by a digest of the id, which anyone with a list of ids could look up.
     number = secrets.token_hex(4)
+    digests = list(dict.fromkeys(field.sha256 for field in report.fields))
     names = {field.name: f"field-{n:03d}" for n, field in enumerate(report.fields, start=1)}
     return report.model_copy(
         update={
@@ -91,13 +92,20 @@ def without_patient(report: CaseReport) -> CaseReport:
             "entered": (),
             "fields": tuple(
                 # An empty digest means a file that could not be read.
-                f.model_copy(update={"name": names[f.name], "sha256": "withheld" if f.sha256 else ""})
+                # Copies stay copies.
+                f.model_copy(
+                    update={
+                        "name": names[f.name],
+                        "sha256": f"withheld {digests.index(f.sha256)}" if f.sha256 else "",
+                    }
+                )
                 for f in report.fields
             ),
             "deciding": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.deciding),
             "tiles": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.tiles),
             "not_shown": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.not_shown),
             "rejected_pictures": tuple(f.model_copy(update={"name": names[f.name]}) for f in report.rejected_pictures),
+            "rejected_gone": tuple(names[name] for name in report.rejected_gone),
             # A slide's picture carries its name.
             "slides": (),
         }

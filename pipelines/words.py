@@ -19,7 +19,8 @@ def intervals_in_words(row: dict[str, Any]) -> str:
     if row["n_groups"] == row["n_rows"]:
         return f"{row['confidence']:.0%} CI (Wilson; AUROC: DeLong)"
     if not row["resamples"]:
-        return f"{row['confidence']:.0%} CI, {row['unit']} left out in turn (jackknife)"
+        unit = row["unit"]
+        return f"{row['confidence']:.0%} CI, {unit} left out in turn (jackknife); where none matters, Wilson by {unit}"
     return f"{row['confidence']:.0%} CI, {row['unit']} resampled {row['resamples']:,} times"
 
 

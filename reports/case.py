@@ -105,6 +105,9 @@ class CaseReport(Part):
     rejected_pictures: tuple[RejectedPicture, ...] = Field(default=(), max_length=4)
     """Rejected fields to show, for a case that is not evaluable; may be empty."""
 
+    rejected_gone: tuple[str, ...] = Field(default=(), max_length=4)
+    """Names of rejected fields that have no picture any more."""
+
     heat_map: HeatMap | None = None
     """The shared scale; needed where `deciding` is not empty."""
 
@@ -158,7 +161,7 @@ class CaseReport(Part):
             if not row.evaluable and not row.rejected_because:
                 raise ValueError(f"rejected_because is needed for field '{row.name}', which is not evaluable")
         shown = {field.name for field in (*self.deciding, *self.tiles)} | {field.name for field in self.not_shown}
-        shown |= {picture.name for picture in self.rejected_pictures}
+        shown |= {picture.name for picture in self.rejected_pictures} | set(self.rejected_gone)
         unknown = shown - {row.name for row in self.fields}
         if unknown:
             raise ValueError(f"pictures of fields that are not in fields: {sorted(unknown)}")
@@ -198,9 +201,39 @@ class CaseReport(Part):
         return score.low < self.operating_point.threshold <= score.high
 
     @property
+    def different_fields(self) -> int:
+        """Evaluable fields without copies of others among them."""
+        return len({row.sha256 for row in self.fields if row.evaluable})
+
+    @property
+    def copies(self) -> int:
+        """Evaluable fields that are copies of others: files of equal bytes."""
+        return self.evaluable_fields - self.different_fields
+
+    @property
+    def care(self) -> tuple[str, ...]:
+        """Why the page asks for care where the bundle's rule refers nothing, by the names of its sentences."""
+        if self.refer or self.score is None:
+            return ()
+        unsure, low, high = self.operating_point.unsure, self.score.low, self.score.high
+        bounds = [*(unsure or ())]
+        if self.conformal is not None:
+            bounds += [b for b in (self.conformal.positive_from, self.conformal.negative_up_to) if b is not None]
+        into_zone = bool(bounds and low is not None and high is not None and low < max(bounds) and min(bounds) < high)
+        found = {
+            "borderline_because": self.borderline,
+            "zone_because": into_zone and not self.borderline,
+            "single_field": self.different_fields == 1,
+            "mostly_refused": 2 * self.rejected_fields > len(self.fields),
+            "some_unlike": self.unlike_fields > 0,
+            "answered_otherwise": bool(self.scoring.folds) or self.scoring.test_time is not None,
+        }
+        return tuple(name for name, holds in found.items() if holds)
+
+    @property
     def with_care(self) -> bool:
-        """Whether the page asks for care where the bundle's rule refers nothing: borderline, or a single field."""
-        return not self.refer and (self.borderline or (self.evaluable_fields == 1 and self.score is not None))
+        """Whether the page asks for care where the bundle's rule refers nothing."""
+        return bool(self.care)
 
 
 def write_case_report(report: CaseReport, out: Path, *, language: Language = "en") -> Path:

@@ -48,6 +48,8 @@ def alerts(report: CaseReport, words: Words, length: int) -> list[str]:
         said.append(words.say("alert_split_by_image"))
     if report.operating_point.overridden:
         said.append(words.say("alert_threshold", threshold=wording.exact(report.operating_point.threshold)))
+    if report.copies:
+        said.append(words.say("alert_copies", number=wording.whole(report.copies, words)))
     said += scoring_notes(report.scoring, len(report.model.weights), words, kind="alert")
     return said + capped(report.warnings, 3, length, words)
 
@@ -106,10 +108,12 @@ def counts_view(report: CaseReport, words: Words, length: int) -> str:
         for why, number in counted_reasons(report)[:REASONS_NAMED]
     ]
     rejected = wording.whole(report.rejected_fields, words)
+    several = sum(number for _, number in counted_reasons(report)) > report.rejected_fields
     return words.join(
         words.say("evaluable_counts", used=used, total=total),
         words.say("rejected_counts", rejected=rejected, reasons=words["list"].join(named)) if named else "",
-        words.say("single_field") if report.evaluable_fields == 1 else "",
+        words.say("several_reasons") if several else "",
+        words.say("single_field") if report.different_fields == 1 else "",
     )
 
 
@@ -164,7 +168,7 @@ def _facts(report: CaseReport, words: Words) -> list[list[str]]:
     side = "probability_above" if _side(report) == "positive" else "probability_below"
     said = words.say(
         side,
-        probability=wording.score(score.probability, point.threshold),
+        probability=wording.score(score.probability, point.threshold, *(_zone(report) or ())),
         threshold=wording.score(point.threshold, score.probability),
         raw=wording.decimal(score.logit, signed=True),
     )
@@ -192,21 +196,26 @@ def _interval(score: CaseScore, words: Words) -> str:
     return words.say(f"interval_{kind}", confidence=confidence, interval=bounds)
 
 
-def scale_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
-    """The probability on its scale, with threshold, indeterminate zone and interval."""
-    score, conformal = report.score, report.conformal
-    if score is None or report.call == "not evaluable":
-        return None
-    threshold = report.operating_point.threshold
-    bounds = [threshold]
+def _zone(report: CaseReport) -> list[float] | None:
+    """Between which probabilities a case is indeterminate; None where that is nowhere."""
+    conformal = report.conformal
+    bounds = [report.operating_point.threshold, *(report.operating_point.unsure or ())]
     if conformal and conformal.positive_from is not None and conformal.negative_up_to is not None:
         bounds += [conformal.positive_from, conformal.negative_up_to]
-    bounds += report.operating_point.unsure or ()
-    zone = [min(bounds), max(bounds)] if max(bounds) - min(bounds) > 1e-9 else None
-    shown, shown_threshold = wording.score(score.probability, threshold), wording.score(threshold, score.probability)
+    return [min(bounds), max(bounds)] if max(bounds) - min(bounds) > 1e-9 else None
+
+
+def scale_view(report: CaseReport, words: Words) -> dict[str, Any] | None:
+    """The probability on its scale, with threshold, indeterminate zone and interval."""
+    score = report.score
+    if score is None or report.call == "not evaluable":
+        return None
+    threshold, zone = report.operating_point.threshold, _zone(report)
+    shown = wording.score(score.probability, threshold, *(zone or ()))
+    shown_threshold = wording.score(threshold, score.probability)
     zone_note = interval_note = ""
     if zone:
-        low, high = (wording.score(bound) for bound in zone)
+        low, high = (wording.score(bound, score.probability) for bound in zone)
         zone_note = words.say("zone_note", interval=words.say("interval", low=low, high=high))
     if score.low is not None and score.high is not None:
         interval_note = words.say("interval_note")
@@ -233,8 +242,7 @@ def refer_view(report: CaseReport, words: Words, length: int) -> dict[str, str]:
     if report.refer:
         return {"answer": words["refer_yes"], "because": words.join(*because), "unlike": unlike}
     if report.with_care:
-        why = "borderline_because" if report.borderline else "single_field"
-        because = [words.say(why), *because]
+        because = [*(words.say(why) for why in report.care), *because]
         return {"answer": words["refer_borderline"], "because": words.join(*because), "unlike": unlike}
     return {"answer": words["refer_no"], "because": words.join(*because), "unlike": unlike}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,6 +128,7 @@ def index_view(index: CaseIndex, words: Words) -> dict[str, Any]:
     """Give the data of `case_index.typ`."""
     ordered = most_urgent_first(index.rows)
     numbers = {row.case_id: number for number, row in enumerate(ordered, start=1)}
+    names = _shown_names(ordered)
     failed = [row for row in ordered if row.file is None]
     counted = {
         name.replace(" ", "_"): wording.whole(sum(row.urgency == name for row in ordered), words) for name in URGENCY
@@ -150,12 +153,12 @@ def index_view(index: CaseIndex, words: Words) -> dict[str, Any]:
         "bundle": wording.short_name(index.bundle, 48),
         "alerts": alerts,
         "counts": words.say("index_counts", total=wording.whole(len(ordered), words), **counted),
-        "failed": [[*_cells(row, numbers, words)[:4], _failure(row, words)] for row in failed],
+        "failed": [[*_cells(row, numbers, names, words)[:4], _failure(row, words)] for row in failed],
         "groups": [
             {
                 "kind": name,
                 "rows": [
-                    {"cells": _cells(row, numbers, words), "file": row.file or ""}
+                    {"cells": _cells(row, numbers, names, words), "file": row.file or ""}
                     for row in ordered
                     if row.urgency == name
                 ],
@@ -170,7 +173,14 @@ def _first_names(names: tuple[str, ...], words: Words) -> str:
     return words["list"].join(wording.short_name(name) for name in names[:20]) + more
 
 
-def _cells(row: IndexRow, numbers: dict[str, int], words: Words) -> list[str]:
+def _shown_names(rows: Sequence[IndexRow]) -> dict[str, str]:
+    """What each case is called in the index: shortened, but whole where two would look alike."""
+    short = {row.case_id: wording.short_name(row.case_id, 40) or wording.MISSING for row in rows}
+    times = Counter(short.values())
+    return {case: name if times[name] == 1 else wording.short_name(case, 300) for case, name in short.items()}
+
+
+def _cells(row: IndexRow, numbers: dict[str, int], names: dict[str, str], words: Words) -> list[str]:
     probability = wording.MISSING
     if row.probability is not None:
         probability = wording.score(row.probability)
@@ -180,7 +190,7 @@ def _cells(row: IndexRow, numbers: dict[str, int], words: Words) -> list[str]:
     call = words["unlike"] if row.unlike and row.call != "not evaluable" else words.stored(row.call)
     return [
         str(numbers[row.case_id]),
-        wording.short_name(row.case_id, 40) or wording.MISSING,
+        names[row.case_id],
         call,
         probability,
         _referred(row, words),

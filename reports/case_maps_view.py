@@ -24,7 +24,7 @@ MOST_NOT_SHOWN = 4
 
 def heading_of_deciding(report: CaseReport, words: Words) -> str:
     """What the fields that are shown have in common."""
-    heading = {"positive": "deciding_positive", "negative": "deciding_negative"}.get(report.call, "deciding_both")
+    heading = "deciding_positive" if report.call == "positive" else "deciding_both"
     return words.say(heading if len(report.deciding) + len(report.not_shown) > 1 else "deciding_one")
 
 

@@ -98,7 +98,7 @@ def _row(row: FieldRow, room: int, remark: int, skip: int, words: Words) -> dict
         wording.short_name(f"…{row.name[skip:]}" if skip else row.name, room),
         wording.digest(row.sha256),
         size,
-        wording.short_name(words.stored(row.orientation), 12) if row.sha256 else wording.MISSING,
+        wording.short_name(words.stored(row.orientation), 24) if row.sha256 else wording.MISSING,
         wording.short_name(remarks, remark) or words["no_flag"],
         words["yes"] if row.evaluable else words["no"],
         wording.decimal(row.logit, signed=True),

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from reports.case import CaseReport
     from reports.parts import Performance
 
+SHOWN_OF_CASE, LONGEST_CASE = 48, 300
+"""Characters of a case's id in the head of the page, and where it stands whole."""
 FIXED_LIMITS = ("limit_smear", "limit_adequacy", "limit_cohort")
 """Limits that hold for every model of this kind, printed before those of the bundle."""
 
@@ -53,14 +55,15 @@ def view(
     return {
         "words": words.tables["page"],
         "report_id": wording.identifier(report.report_id),
-        "case_id": wording.short_name(report.case_id, 48) or wording.MISSING,
+        "case_id": wording.short_name(report.case_id, SHOWN_OF_CASE) or wording.MISSING,
         "created": wording.moment(report.created, words),
         "gap": words["gap"],
         "footer": words.say(
             "footer",
             report=wording.identifier(report.report_id),
-            case=wording.short_name(report.case_id, 14) or wording.MISSING,
+            case=wording.short_name(report.case_id, 16) or wording.MISSING,
         ),
+        "case_whole": wording.short_name(report.case_id, LONGEST_CASE) if len(report.case_id) > SHOWN_OF_CASE else "",
         "kind": report.call,
         "picture_mm": picture_mm,
         "whole_mm": WHOLE_MM,
@@ -80,6 +83,11 @@ def view(
         "tiles": tiles_view(report, words),
         "slides": slides_view(report, words),
         "rejections": _rejections(report, words),
+        "rejected_gone": words.say(
+            "rejected_gone", fields=words["list"].join(wording.short_name(name, 26) for name in report.rejected_gone)
+        )
+        if report.rejected_gone
+        else "",
         "rejected_pictures": [
             _rejected_picture(report, index, words) for index in range(len(report.rejected_pictures))
         ],
@@ -207,6 +215,9 @@ def _scored(report: CaseReport, words: Words) -> str:
         words.say("scored_networks", number=wording.whole(len(folds), words), total=wording.whole(total, words)),
         words.say("scored_orientations", number={None: "1", "flips": "4", "dihedral": "8"}[scoring.test_time]),
     ]
+    if scoring.folds:
+        numbers = words["list"].join(str(fold) for fold in scoring.folds[:10])
+        said[0] = words.say("scored_folds", networks=said[0], folds=numbers)
     if scoring.finished is not None:
         said.insert(0, wording.moment(scoring.finished, words))
     if scoring.backend is not None:

@@ -41,15 +41,21 @@ def exact(value: float) -> str:
     return f"{value:.6g}"
 
 
-def score(value: float | None, beside: float | None = None) -> str:
-    """A score in [0, 1] to two places; to three where two would hide that it differs from `beside`.
+def score(value: float | None, *beside: float | None) -> str:
+    """A score in [0, 1] to two places; to as many as show, up to six, that it differs from those `beside` it.
 
     Never rounded to 0 or 1: nothing that a network says is certain.
     """
     if value is None:
         return MISSING
-    if beside is not None and value != beside and f"{value:.2f}" == f"{beside:.2f}":
-        return f"{value:.3f}"
+    others = [other for other in beside if other is not None and other != value]
+    if any(f"{value:.2f}" == f"{other:.2f}" for other in others):
+        for digits in range(3, 7):
+            texts = {f"{other:.{digits}f}" for other in others}
+            whole = {f"{number:.{digits}f}" for number in (0, 1) if number not in (value, *others)}
+            if f"{value:.{digits}f}" not in texts | whole and not texts & whole:
+                return f"{value:.{digits}f}"
+        return f"{value:.6f}"
     if 0.995 <= value < 1:
         return ">0.99"
     if 0 < value < 0.005:

@@ -251,3 +251,16 @@ def test_what_is_done_to_a_field_is_said_as_it_is_done() -> None:
     assert facts["Part of the field"].startswith("2 × 2 squares as large as they can be")
     assert (facts["Colour"], facts["Scale"]) == ("white balance", "0.25 µm per px")
     assert "divided by 0.2, 0.2, 0.2" in facts["Values"]
+
+
+def test_names_written_from_the_right_do_not_turn_what_stands_beside_them() -> None:
+    from pipelines.report_case_parts import name_in_print
+
+    assert name_in_print("אב-片.jpg") == "<05D0><05D1>-<7247>.jpg"
+
+
+def test_a_negative_case_shows_what_speaks_against_it_too() -> None:
+    fields = pd.DataFrame(
+        {"image": list("abcdef"), "logit": [3.0, -4.0, 1.0, -1.0, -3.0, 0.0], "evaluable": [True] * 6}
+    )
+    assert list(deciding_fields(fields, "negative")["image"]) == ["b", "a", "e", "c"]

@@ -91,7 +91,7 @@ def test_page_2_holds_fields_rule_model_limits_and_the_human_block(make_case: Ma
     for row in report.fields:
         assert row.name in second
         assert row.sha256[:8] in second
-    assert "Fields: 3 positive among 5 evaluable; 0 rejected." in second
+    assert "Fields: 3 positive among 5 evaluable; 0 not used." in second
     for words in (
         "As entered",
         "2 of 3",

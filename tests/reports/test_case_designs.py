@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from pypdf import PdfReader
 
 from msht.errors import MissingResource
 from pipelines.report_case import SURE_OF_SET
+from reports import wording
 from reports.case import (
     CaseReport,
     CaseScore,
@@ -21,7 +23,7 @@ from reports.case import (
     ScoringFacts,
     write_case_report,
 )
-from reports.case_call_view import call_view, counts_view, refer_view, strip_view
+from reports.case_call_view import alerts, call_view, counts_view, refer_view, scale_view, strip_view
 from reports.case_index import CaseIndex, IndexRow, index_view
 from reports.case_maps_view import deciding_view
 from reports.case_parts import DecidingField, HeatMap, SlidePicture
@@ -47,7 +49,9 @@ def test_a_call_that_could_have_been_the_other_is_not_passed_over_where_the_rule
     said = refer_view(report, WORDS, 200)
     assert said["answer"] == "Not by the rule, yet read it with particular care."
     assert said["because"].startswith("The interval reaches across the threshold.")
-    clear = report.model_copy(update={"score": score.model_copy(update={"low": 0.5})})
+    into_zone = report.model_copy(update={"score": score.model_copy(update={"low": 0.5})})
+    assert refer_view(into_zone, WORDS, 200)["because"].startswith("The interval reaches into the indeterminate zone.")
+    clear = report.model_copy(update={"score": score.model_copy(update={"low": 0.6})})
     assert refer_view(clear, WORDS, 200)["answer"] == "The model asks for no reading beyond the usual one."
     referred = report.model_copy(update={"refer": True})
     assert refer_view(referred, WORDS, 200)["answer"] == "Refer to a cytopathologist."
@@ -158,7 +162,7 @@ def test_networks_orientations_and_threshold_of_the_scoring_are_on_page_1(make_c
     assert "a mean over 8 orientations" in first
     assert "The threshold was set by the user to 0.41" in first
     assert "How well the model does at the bundle's own threshold" in first.replace("’", "'")
-    assert "1 of 1 networks, orientations: 8, onnx" in second
+    assert "1 of 1 networks (fold 2), orientations: 8, onnx" in second
     first, _ = set_pages(make_case(), tmp_path)
     assert "networks answered" not in first
     assert "orientations of the field" not in first
@@ -175,7 +179,7 @@ def test_page_1_names_the_reasons_of_refused_fields_and_a_call_on_one_field(
         for row in rows[1:]
     )
     first, _ = set_pages(make_case(fields=(rows[0], *dark), deciding=()), tmp_path)
-    assert "Fields used: 1 of 4. Rejected: 3 (too dark: 3; see page 2). The call rests on a single field." in first
+    assert "Fields used: 1 of 4. Not used: 3 (too dark: 3; see page 2). The call rests on a single field." in first
 
 
 def slide_case(make_case: MakeCase, make_rows: MakeRows, folder: Path, tiles: int, shown: int = 20) -> CaseReport:
@@ -394,3 +398,72 @@ def test_the_id_of_a_report_can_be_searched_for(make_case: MakeCase, tmp_path: P
     name = "a8ce3f-20261127-222220-e6ff22"
     path = write_case_report(make_case(report_id=name), tmp_path / "case.pdf")
     assert all(name in page.extract_text() for page in PdfReader(path).pages)
+
+
+def test_figures_that_round_alike_are_printed_apart(make_case: MakeCase) -> None:
+    assert (wording.score(0.77712, 0.7772), wording.score(0.7772, 0.77712)) == ("0.7771", "0.7772")
+    assert wording.score(0.5, 0.5) == "0.50"
+    assert "1.000" not in wording.score(0.99996, 0.99999)
+    point = make_case().operating_point.model_copy(update={"threshold": 0.4})
+    conformal = Conformal(classes=("negative",), error=0.1, positive_from=0.2794, negative_up_to=0.59)
+    report = make_case(call="negative", score=CaseScore(probability=0.2756, logit=-1.0), operating_point=point,
+                       conformal=conformal, deciding=())  # fmt: skip
+    scale = scale_view(report, WORDS)
+    assert scale is not None
+    assert scale["score_label"] == "0.276"
+    assert "0.279 to 0.59" in scale["note"]
+
+
+def test_two_long_ids_are_told_apart_on_every_page_and_in_the_index(make_case: MakeCase, tmp_path: Path) -> None:
+    ids = [f"patient 1234567 pancreas head pass {letter} endoscopy unit two november" for letter in "AB"]
+    for case in ids:
+        first, second = set_pages(make_case(case_id=case), tmp_path)
+        assert case in first
+        assert case in second.partition("Assessment by the cytopathologist")[2]
+    rows = tuple(
+        IndexRow(case_id=case, call="negative", refer=False, positive_fields=0, evaluable_fields=1, images=1, file="x")
+        for case in (*ids, "short")
+    )
+    index = CaseIndex(created=make_case().created, scores="s", bundle="b", rows=rows)
+    names = [row["cells"][1] for group in index_view(index, WORDS)["groups"] for row in group["rows"]]
+    assert len({name.replace("\u200b", "") for name in names}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, ()),
+        ({"scoring": ScoringFacts(folds=(1,))}, ("answered_otherwise",)),
+        ({"scoring": ScoringFacts(test_time="flips")}, ("answered_otherwise",)),
+    ],
+)
+def test_care_is_asked_for_where_the_answer_came_about_otherwise(
+    make_case: MakeCase, changes: dict[str, Any], why: tuple[str, ...]
+) -> None:
+    score = CaseScore(probability=0.9, logit=2.0, low=0.8, high=0.95, drawn_again="fields and networks")
+    assert make_case(score=score, refer=False, **changes).care == why
+
+
+def test_care_is_asked_for_by_refused_unlike_and_copied_fields(make_case: MakeCase, make_rows: MakeRows) -> None:
+    score = CaseScore(probability=0.9, logit=2.0, low=0.8, high=0.95, drawn_again="fields and networks")
+
+    def care(rows: tuple[FieldRow, ...]) -> tuple[str, ...]:
+        return make_case(score=score, refer=False, fields=rows, deciding=()).care
+
+    rows = make_rows(5)
+    dark = {"evaluable": False, "call": None, "quality": ("too dark",), "rejected_because": "too dark"}
+    assert care((*rows[:2], *(row.model_copy(update=dark) for row in rows[2:]))) == ("mostly_refused",)
+    assert care((rows[0].model_copy(update={"out_of_distribution": True}), *rows[1:])) == ("some_unlike",)
+    copies = tuple(row.model_copy(update={"sha256": rows[0].sha256}) for row in rows)
+    assert care(copies) == ("single_field",)
+    report = make_case(score=score, refer=False, fields=copies, deciding=())
+    assert any("equal bytes): 4" in said for said in alerts(report, WORDS, 200))
+
+
+def test_what_was_taken_away_of_a_case_without_a_call_is_named(make_case: MakeCase, tmp_path: Path) -> None:
+    row = make_case().fields[0]
+    report = make_case(call="not evaluable", score=None, conformal=None, not_evaluable_because="No field passed.",
+                       deciding=(), heat_map=None, rejected_gone=(row.name,))  # fmt: skip
+    first = set_pages(report, tmp_path)[0]
+    assert f"Without a picture, since the photograph is no longer where it was scored: {row.name}" in first
+    assert "These figures are about cases with a call; this case has none." in first

@@ -106,4 +106,4 @@ def test_the_id_of_a_case_is_mended_where_it_comes_from(make_case: MakeCase, tmp
 
 def test_a_case_without_a_name_has_a_dash(make_case: MakeCase, tmp_path: Path) -> None:
     text = PdfReader(write_case_report(make_case(case_id=" "), tmp_path / "case.pdf")).pages[0].extract_text()
-    assert "Case, as entered –" in " ".join(text.split())
+    assert "Case –" in " ".join(text.split())
