@@ -23,8 +23,9 @@ from pipelines.audit_findings import KINDS, LOOK, MUST, Finding
 from pipelines.audit_shortcut import BOUND
 from pipelines.audit_summary import MEASURED, STAIN
 from reports import audit as page
-from reports.fonts import settable_characters
+from reports.fonts import has_chinese_font, settable_characters
 from reports.parts import Fact
+from reports.typesetting import strings_of
 
 _EDGE = 300
 _BINS = 24
@@ -88,7 +89,9 @@ def report_audit(
         stains=_stains(result["stains"]),
         method=_method(result),
     )
-    return page.write_audit_report(report, out)
+    english = settable_characters()
+    beyond = any(ord(character) not in english for _, text in strings_of(report) for character in text)
+    return page.write_audit_report(report.model_copy(update={"chinese_names": beyond}), out)
 
 
 def verdict(result: dict[str, Any]) -> str:
@@ -113,7 +116,7 @@ def summary(result: dict[str, Any]) -> list[str]:
     near = len(result["pairs"]) - exact
     sentences.append(
         f"Pairs of equal files: {exact:,}. Pairs of files that show one picture: {near:,}. Together they make "
-        f"{result['groups_of_copies']:,} sets of copies."
+        f"{result['groups_of_copies']:,} set{'s' * (result['groups_of_copies'] != 1)} of copies."
         if result["pairs"]
         else "No file is there twice, and no picture was found in two files."
     )
@@ -174,7 +177,7 @@ def _shown(image: str, words: str, root: Path) -> page.Shown:
 
 def _settable(text: str) -> str:
     """Text with what no font can set written as its code: a file may be called anything."""
-    known = settable_characters()
+    known = settable_characters("zh" if has_chinese_font() else "en")
     return "".join(
         c if ord(c) in known and unicodedata.category(c) not in ("Cc", "Cs", "Co", "Cf") else f"<U+{ord(c):04X}>"
         for c in text

@@ -198,6 +198,9 @@ class AuditReport(Part):
     method: tuple[Fact, ...]
     """How it was searched, with digests."""
 
+    chinese_names: bool = False
+    """Whether names of files, ids or classes are in Chinese, which needs a font of the machine."""
+
     @model_validator(mode="after")
     def _capped(self) -> AuditReport:
         for name, most in (("pairs", MOST_PAIRS), ("unusual", MOST_PICTURES), ("damaged", MOST_NAMES)):
@@ -225,7 +228,15 @@ def write_audit_report(report: AuditReport, out: Path) -> Path:
     if any(row.auroc is not None for row in report.shortcuts):
         files["shortcuts.svg"] = audit_figures.shortcuts_figure(report.shortcuts, report.bound)
     data["has"] = {name: f"{name}.svg" in files for name in ("distributions", "shortcuts")}
-    return write_pdf(typeset("audit.typ", data, files=files, created=report.created, source=report), out)
+    pdf = typeset(
+        "audit.typ",
+        data,
+        files=files,
+        created=report.created,
+        source=report,
+        chinese_names=report.chinese_names,
+    )
+    return write_pdf(pdf, out)
 
 
 def blank_tile() -> bytes:

@@ -113,13 +113,20 @@ def machine_fonts() -> list[Any]:
     return list(typst.Fonts(include_system_fonts=True, include_embedded_fonts=False, font_paths=[]).fonts())
 
 
-def text_settings(language: Language) -> dict[str, Any]:
+def text_settings(language: Language, *, chinese_names: bool = False) -> dict[str, Any]:
     """Language, region and fonts of a document, as `theme.typ` reads them.
+
+    Args:
+        language: of the document.
+        chinese_names: whether an English document holds names in Chinese.
 
     Raises:
         MissingResource: if there is no font for the language.
     """
     sans, serif, mono = ["Source Sans Pro", "DejaVu Sans"], "Libertinus Serif", ["DejaVu Sans Mono", "DejaVu Sans"]
+    if language == "en" and chinese_names:
+        family = chinese_font().family
+        sans, mono = [*sans, family], [*mono, family]
     if language == "en":
         return {"language": "en", "region": "GB", "sans": sans, "serif": [serif, *sans], "mono": mono}
     family = chinese_font().family

@@ -54,6 +54,7 @@ def typeset(
     created: datetime,
     source: BaseModel,
     language: Language = "en",
+    chinese_names: bool = False,
 ) -> bytes:
     """Set a document.
 
@@ -64,6 +65,7 @@ def typeset(
         created: time stamp of the document, with its zone.
         source: the report behind `data`, searched for the field of a character that cannot be set.
         language: of the document; decides its fonts.
+        chinese_names: whether an English document holds names in Chinese.
 
     Returns:
         The PDF.
@@ -79,7 +81,7 @@ def typeset(
     parts = {
         "main.typ": (TEMPLATES / template).read_bytes(),
         "theme.typ": (TEMPLATES / "theme.typ").read_bytes(),
-        "settings.json": json.dumps(text_settings(language)).encode(),
+        "settings.json": json.dumps(text_settings(language, chinese_names=chinese_names)).encode(),
         "data.json": json.dumps(data, ensure_ascii=False, allow_nan=False).encode(),
         **files,
     }
@@ -91,7 +93,7 @@ def typeset(
             pdf = typst.compile(
                 f"{folder}/main.typ",
                 root=folder,
-                font_paths=document_fonts(language),
+                font_paths=document_fonts("zh" if chinese_names else language),
                 pdf_standards=STANDARDS,
                 timestamp=created.astimezone(timezone(offset)),
             )

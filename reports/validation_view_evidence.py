@@ -33,7 +33,8 @@ def optional_sections(report: ValidationReport, drawn: Drawn) -> dict[str, Any]:
     if not isinstance(report.decision_curve, NotAvailable):
         made["decision_curve"] = drawn.add(
             figures.decision_figure(report.decision_curve),
-            f"Net benefit over threshold probability, {BY[report.decision_curve.level]}.",
+            f"Net benefit over threshold probability, {BY[report.decision_curve.level]}; without an interval: mind the "
+            "number behind it.",
             "Decision curve of the model, of calling all positive and of calling none positive.",
         )
     if not isinstance(report.robustness, NotAvailable):

@@ -587,3 +587,19 @@ def test_a_file_that_was_restored_with_its_old_time_is_looked_at_again(cohort: P
     from msht.files import sha256_of
 
     assert measured.loc[rows_of(cohort)["image"].iloc[0], "sha256"] == sha256_of(image)
+
+
+def test_names_in_chinese_are_set_where_the_machine_has_a_font_for_them(cohort: Path) -> None:
+    from pypdf import PdfReader
+
+    from reports.fonts import has_chinese_font
+
+    frame = rows_of(cohort)
+    shutil.copy(cohort / frame["image"].iloc[0], cohort / "患者1.jpg")
+    copy = {**frame.iloc[0].to_dict(), "image": "患者1.jpg"}
+    pd.concat([frame, pd.DataFrame([copy])]).to_csv(cohort / "manifest.csv", index=False)
+    audited(cohort, report=True)
+    text = "".join(page.extract_text() for page in PdfReader(cohort.parent / "audit" / "audit.pdf").pages)
+    shown = "患者" in text.replace(" ", "")
+    assert shown == has_chinese_font()
+    assert ("<U+60A3>" in text) != shown
