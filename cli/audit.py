@@ -51,6 +51,8 @@ def audit(
     else:
         say(f"Nothing was found that must be mended or looked at: {where}.")
     if result["pairs"]:
-        say(f"Keep copies on one side: msht cohort split {quoted(manifest)} --audit {quoted(out)} --out split.csv")
+        moved = f" --images {quoted(images)}" if images is not None else ""
+        words = f"msht cohort split {quoted(manifest)}{moved} --audit {quoted(out)} --out split.csv"
+        say(f"Keep copies on one side: {words}")
     if strict and must:
         raise Exit(1)

@@ -71,6 +71,7 @@ def audit_cohort(
     from pipelines.audit_findings import all_findings, findings_table
     from pipelines.audit_parts import MEASURED, Parts, measure_all, open_folder
     from pipelines.audit_shortcut import shortcut_baselines
+    from pipelines.cohort import say_where
 
     progress = progress or Silent()
     if workers is not None and workers < 1:
@@ -85,6 +86,7 @@ def audit_cohort(
     open_folder(out, AUDIT_FILE)
     frame = manifest.frame
     _refuse_another_cohort(out, manifest, progress)
+    say_where(manifest.root, manifest_file, progress)
     processes = workers or min(MOST_WORKERS, os.cpu_count() or 1)
     try:
         with stage(progress, "Looking at images", len(frame)) as steps:

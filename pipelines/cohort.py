@@ -276,6 +276,7 @@ def split_cohort(
     if test_fraction is not None and (test_where is not None or hold_out_site is not None):
         raise InvalidInput("--test-fraction is for a test role that is drawn, but one was chosen.", "Leave it out.")
     manifest = read_manifest(manifest_file, images=images)
+    say_where(manifest.root, manifest_file, progress)
     if card is not None:
         manifest = Manifest(manifest.frame, manifest.root, manifest.digest, _checked_card(card))
     if manifest.card is not None and (doubt := other_cohort(manifest.card, manifest.frame)):
@@ -319,6 +320,12 @@ def split_cohort(
     )
     write_split(split, out)
     return split, describe_split(split)
+
+
+def say_where(root: Path, manifest_file: Path, progress: Progress) -> None:
+    """Say which folder the images are read from, where that is not below the manifest's own."""
+    if not root.is_relative_to(manifest_file.parent.resolve()):
+        progress.say(f"The images are read from {root}.")
 
 
 def _warn(frame: pd.DataFrame, chosen: tuple[tuple[str, str], str] | None, progress: Progress) -> None:

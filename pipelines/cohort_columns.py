@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from msht.cohort.alike import tidy
 from msht.cohort.manifest import GROUP_COLUMNS, KNOWN_COLUMNS
 from msht.cohort.tables import NAMES_IN_TABLE, Table, load_table, name_in_table
 from msht.errors import InvalidInput
@@ -53,7 +55,9 @@ def name_columns(
     """
     frame = table.frame
     there = ", ".join(map(str, frame.columns))
-    plain = {_plain(name): name for name in reversed(list(frame.columns))}
+    plain: dict[str, list[str]] = {}
+    for name in map(str, frame.columns):
+        plain.setdefault(_plain(name), []).append(name)
     names: dict[str, str] = {}
     for target, guesses in GUESSES.items():
         wanted = columns.get(target)
@@ -62,9 +66,10 @@ def name_columns(
                 f"{source} has no column '{wanted}' ({option_of(target, 'column')}); it has {there}.",
                 "Name one of these.",
             )
-        fitting = [plain[guess] for guess in guesses if guess in plain and plain[guess] not in columns.values()]
-        if wanted is None and target in GROUP_COLUMNS:
-            _refuse_several(table.frame, fitting, target, source)
+        fitting = [name for guess in guesses for name in plain.get(guess, ()) if name not in columns.values()]
+        if wanted is None:
+            fitting, twins = _one_of(frame, fitting, target, source)
+            frame = frame.drop(columns=twins)
         found = wanted or next(iter(fitting), None)
         if found is not None:
             if found in names:
@@ -88,18 +93,32 @@ def name_columns(
     return frame, doubts
 
 
-def _refuse_several(frame: pd.DataFrame, names: Sequence[str], target: str, source: str) -> None:
-    """Refuse to choose by ourselves between columns that say different things: one of them may part a patient.
+def _one_of(frame: pd.DataFrame, names: list[str], target: str, source: str) -> tuple[list[str], list[str]]:
+    """Of the columns that may be meant, the one to take first, and those that say the same again.
 
     Raises:
-        InvalidInput: naming two.
+        InvalidInput: if two of ids or labels say different things, naming the first row: one may part a patient.
     """
+    if target == "image":
+        # Where one holds the paths and another the names of the same files, the paths say more.
+        whole = [name for name in names if frame[name].str.contains(r"[/\\]", regex=True, na=False).any()]
+        return [*whole, *(name for name in names if name not in whole)], []
+    if target not in (*GROUP_COLUMNS, "label"):
+        return names, []
+    twins = []
     for name in names[1:]:
-        if not frame[name].equals(frame[names[0]].rename(name)):
+        one, other = (frame[column].map(tidy, na_action="ignore").fillna("") for column in (names[0], name))
+        apart = frame.index[one != other]
+        # Other names of classes beside the label (a finding, a grade) are common; the same name is not.
+        if len(apart) and (target != "label" or _plain(name) == _plain(names[0])):
             raise InvalidInput(
-                f"The columns '{names[0]}' and '{name}' of {source} may both be the {target}, and they differ.",
+                f"The columns '{names[0]}' and '{name}' of {source} may both be the {target}, and they differ, first "
+                f"in row {apart[0]}: '{one[apart[0]]}' and '{other[apart[0]]}'.",
                 f"Say which it is with {option_of(target, 'column')}.",
             )
+        if not len(apart):
+            twins.append(name)
+    return names, twins
 
 
 def _plain(name: object) -> str:
@@ -223,6 +242,13 @@ def join_table(
         if not path:
             skipped.add(f"a row of {table_file.name} without a file", str(written))
         found.append(path or None)
+    if None in found and len(folders.strange) > 1 and folders.none_is_root:
+        one, other = ("/".join(beginning) for beginning in folders.strange[:2])
+        raise InvalidInput(
+            f"The paths of {table_file.name} begin in {len(folders.strange)} ways, '{one}/' and '{other}/' among them: "
+            f"nobody can know which is the folder {root}.",
+            f"Write the paths below {root} into the table, or names alone.",
+        )
     frame = frame.assign(image=pd.array(found, dtype="string"))[[path is not None for path in found]]
     if frame.empty:
         raise InvalidInput(
@@ -248,7 +274,12 @@ def _name_of(written: str) -> str:
 
 
 def _folders_of(path: str) -> tuple[str, ...]:
-    return tuple(unicodedata.normalize("NFC", path.replace("\\", "/")).split("/")[:-1])
+    """The folders of a path; `.` and `..` are followed, and a drive is the same in either case."""
+    plain = posixpath.normpath(unicodedata.normalize("NFC", path.replace("\\", "/")))
+    folders = [part for part in plain.split("/")[:-1] if part != ".."]
+    if folders and re.fullmatch(r"[A-Za-z]:", folders[0]):
+        folders[0] = folders[0].upper()
+    return tuple(folders)
 
 
 class _Folders:
@@ -259,7 +290,9 @@ class _Folders:
     share: the root by a name that it had elsewhere. A whole path that leads to another file here is about that file.
 
     Attributes:
-        renamed: that beginning, where it is not the root's path.
+        strange: beginnings that are not the root's path.
+        none_is_root: whether no path names the root by its own name.
+        renamed: the one beginning that all share, where it is not the root's path.
     """
 
     def __init__(self, root: Path, written: Sequence[str], images: Mapping[str, Sequence[str]]) -> None:
@@ -270,8 +303,9 @@ class _Folders:
                 beyond = self._beyond(text, image)
                 if beyond:
                     beginnings.add(beyond)
-        strange = {beyond for beyond in beginnings if not self._is_root(beyond)}
-        self.renamed = strange.pop() if len(beginnings) == 1 and strange else None
+        self.strange = sorted(beyond for beyond in beginnings if not self._is_root(beyond))
+        self.none_is_root = len(beginnings) == len(self.strange)
+        self.renamed = self.strange[0] if len(beginnings) == len(self.strange) == 1 else None
 
     def agree(self, written: str, image: str) -> bool:
         """Whether a row's path may be that of a file, given below the root."""

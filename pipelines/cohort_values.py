@@ -22,6 +22,8 @@ _NO_LABEL = frozenset({"", "na", "n/a", "nan", "null", "#n/a", "<na>"})
 """What programs write where there is no value, R and spreadsheets among them."""
 _NO_ID = _NO_LABEL | {"none", "?", "-", "--"}
 """What people write there, too; of classes these may be names."""
+_NO_GROUP = _NO_ID | {"unknown", "n.a.", "n/k", "nk", "tbd", "missing", "unclear", "anonymous"}
+"""And where nobody knows whose an image is: such a patient would be several."""
 
 
 def clean_text(frame: pd.DataFrame) -> pd.DataFrame:
@@ -37,7 +39,11 @@ def clean_text(frame: pd.DataFrame) -> pd.DataFrame:
     for column in frame.columns.drop("image"):
         stripped = frame[column].str.translate(INVISIBLE).str.strip().str.normalize("NFC")
         # What is kept beside these may be chosen by, as a test role is; there `NA` may be a value.
-        none = _NO_LABEL if column in {"label", "case_label"} else _NO_ID if column in KNOWN_COLUMNS else {""}
+        none = _NO_ID if column in KNOWN_COLUMNS else frozenset({""})
+        if column in {"label", "case_label"}:
+            none = _NO_LABEL
+        elif column in GROUP_COLUMNS:
+            none = _NO_GROUP
         frame[column] = stripped.mask(stripped.str.casefold().isin(none), pd.NA)
     return frame
 

@@ -24,6 +24,8 @@ _LOOKALIKES = str.maketrans(
 """Small letters of Cyrillic and Greek that look like Latin ones in one case or the other."""
 _NUMBER = re.compile(r"\+?(\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?)")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[^0-9a-z]+(?=\d)")
+_MEANT = re.compile(r"[+\-\u2212](?=$|\s)|(?<![\w])[+\-\u2212](?!\w)|[<>\u2264\u2265%]")
+"""Signs that say something: a plus or minus at the end or alone, less and more, per cent."""
 _SEPARATORS = re.compile(r"[^\w ]|_")
 
 
@@ -35,8 +37,9 @@ def tidy(value: str) -> str:
 def alike_key(value: str) -> str:
     """What is left of a value without all that people and programs write now this way and now that.
 
-    Capitals, accents, full-width forms, letters of other alphabets that look the same, spaces, hyphens and other marks
-    (but where they part two digits: `1-1` is not `11`), leading zeros, and the forms of a whole number (`7.0`, `1e2`).
+    Capitals, accents, full-width forms, letters of other alphabets that look the same, spaces, hyphens and other marks,
+    leading zeros, and the forms of a whole number (`7.0`, `1e2`). Not marks that part two digits (`1-1` is not `11`)
+    nor signs that say something (`HPV+` is not `HPV-`).
     """
     plain = unicodedata.normalize("NFKD", tidy(unicodedata.normalize("NFKC", value)).casefold())
     plain = "".join(char for char in plain if not unicodedata.combining(char)).translate(_LOOKALIKES)
@@ -45,6 +48,7 @@ def alike_key(value: str) -> str:
         if exact == exact.to_integral_value():
             return str(int(exact)) if exact.adjusted() < 40 else str(exact)
         return str(number[1])
+    plain = _MEANT.sub(lambda sign: f"sign{ord(sign[0])}", plain)
     parted = _BETWEEN_DIGITS.sub(" ", re.sub(r"\.0+$", "", plain))  # Excel's `P7.0` is `P7`
     bare = re.sub(r" (?!\d)|(?<!\d) ", "", _SEPARATORS.sub("", parted))
     return re.sub(r"(?<!\d)0+(?=\d)", "", bare)

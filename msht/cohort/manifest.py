@@ -46,6 +46,8 @@ COUNTED = {
 }
 """What counts are called, by the column that they count."""
 KNOWN_COLUMNS = ("image", "label", *GROUP_COLUMNS, "site", "stain", "magnification")
+WAY = "images_from_here"
+"""What the JSON file beside a table calls the way from it to the folder of images, where that lies elsewhere."""
 KINDS = ("manifest", "split")
 """What the JSON file beside a table may call it."""
 
@@ -318,7 +320,7 @@ def write_manifest(
         refuse_to_overwrite(path, kind="manifest")
     described = {
         "kind": "manifest",
-        "images": declared_root(manifest.root, path),
+        **declared_root(manifest.root, path),
         "classes": list(manifest.classes),
         "digest": manifest.digest,
         "card": manifest.card,
@@ -377,7 +379,11 @@ def beside(table: Path) -> dict[str, Any]:
         InvalidInput: if it is not readable, or says `images` or `card` otherwise than as text.
     """
     found = _described(table)
-    for key, expected in (("images", "the folder of the images"), ("card", "the name of a data card, or null")):
+    for key, expected in (
+        ("images", "the folder of the images"),
+        (WAY, "the way to the folder of the images"),
+        ("card", "the name of a data card, or null"),
+    ):
         value = found.get(key)
         if key in found and not isinstance(value, str) and (key, value) != ("card", None):
             shown = json.dumps(value)
@@ -398,19 +404,36 @@ def _described(table: Path) -> dict[str, Any]:
 def images_folder(table: Path, images: Path | None) -> Path:
     """The folder of images of a table: given, else declared beside the table, else the table's own."""
     if images is None:
-        images = table.parent / beside(table).get("images", ".")
+        images = declared_images(table)
     if not images.is_dir():
         raise InvalidInput(f"The folder of images {images} does not exist.", "Give its place with --images.")
     return images
 
 
-def declared_root(root: Path, table: Path) -> str:
-    """How a table's JSON file names the folder of images: relative where it lies below the table, else in full.
+def declared_images(table: Path) -> Path:
+    """The folder of images that the JSON file beside a table names; the table's own where there is none.
 
-    So a cohort whose manifest lies above its images can be moved as one.
+    The way from the table to it goes before its full path: a project that was copied as a whole is read from the copy.
+    """
+    described = beside(table)
+    way = described.get(WAY)
+    if way is not None and (table.parent / way).is_dir():
+        return table.parent / way
+    return table.parent / described.get("images", ".")
+
+
+def declared_root(root: Path, table: Path) -> dict[str, str]:
+    """How a table's JSON file names the folder of images: relative where it lies below the table.
+
+    Elsewhere in full, for a table that is moved alone, and by the way to it, for both that are moved as one.
     """
     here = table.parent.resolve()
-    return root.relative_to(here).as_posix() if root.is_relative_to(here) else str(root)
+    if root.is_relative_to(here):
+        return {"images": root.relative_to(here).as_posix()}
+    try:
+        return {"images": str(root), WAY: Path(os.path.relpath(root, here)).as_posix()}
+    except ValueError:  # on another drive
+        return {"images": str(root)}
 
 
 def counts_of(frame: pd.DataFrame, classes: Sequence[str] | None = None) -> dict[str, int]:

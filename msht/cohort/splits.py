@@ -34,10 +34,10 @@ from msht.cohort.manifest import (
     CLASSES,
     GROUP_COLUMNS,
     Manifest,
-    beside,
     build_manifest,
     classes_of,
     counts_of,
+    declared_images,
     declared_root,
     digest_of,
     images_folder,
@@ -327,7 +327,7 @@ def describe_split(split: Split) -> dict[str, Any]:
 
 def write_split(split: Split, path: Path) -> None:
     """Write the table and, beside it, the JSON file that describes and proves it."""
-    write_described(split.frame, path, {"images": declared_root(split.root, path), **describe_split(split)})
+    write_described(split.frame, path, {**declared_root(split.root, path), **describe_split(split)})
 
 
 def read_split(path: Path, *, images: Path | None = None, check_images: bool = True) -> Split:
@@ -358,7 +358,7 @@ def read_split(path: Path, *, images: Path | None = None, check_images: bool = T
             f"{path.with_suffix('.json')} does not say {', '.join(lacking)}.",
             "Make the split again with `msht cohort split`.",
         )
-    root = images_folder(path, images) if check_images else images or path.parent / beside(path).get("images", ".")
+    root = images_folder(path, images) if check_images else images or declared_images(path)
     manifest = build_manifest(
         frame.drop(columns=[c for c in SPLIT_COLUMNS if c in frame]), root, source=path.name, check_images=check_images
     )

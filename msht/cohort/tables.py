@@ -189,10 +189,14 @@ def _read_text_table(path: Path, separator: str, encoding: str | None) -> Table:
     notes = [f"{path.name} is {found}."] if found else []
     if separator == ";":
         notes.append(f"{path.name} is separated by semicolons.")
+    # `"a", "b"`: with the space before it, a quotation mark would be a letter like any other.
+    spaced = re.search(re.escape(separator) + r' +"', text) is not None
     with warnings.catch_warnings():
         # Rows longer than the header: pandas would make their first column an index and shift all others.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        header = pd.read_csv(io.StringIO(text), sep=separator, header=None, nrows=1, dtype="string")
+        header = pd.read_csv(
+            io.StringIO(text), sep=separator, header=None, nrows=1, dtype="string", skipinitialspace=spaced
+        )
         twice = header.iloc[0][header.iloc[0].duplicated() & header.iloc[0].notna()]
         if len(twice):
             raise InvalidInput(f"{path} has two columns '{twice.iloc[0]}'.", "Rename or remove one.")
@@ -205,6 +209,7 @@ def _read_text_table(path: Path, separator: str, encoding: str | None) -> Table:
                 na_values=[""],
                 index_col=False,
                 skip_blank_lines=False,
+                skipinitialspace=spaced,
             )
         except (pd.errors.ParserError, pd.errors.ParserWarning):
             _refuse_long_row(path, text, separator, first_row=1 + offset)

@@ -826,3 +826,58 @@ def test_rows_that_a_quotation_mark_has_swallowed_are_said(fields: Path, tmp_pat
     (tmp_path / "t.csv").write_text("\n".join(["file,label,comment", *lines]))
     result = imported(tmp_path / "t.csv", tmp_path, images=fields, positive=["malignant"])
     assert any("row 3, column 'comment': this one cell holds 2 lines that look like rows" in n for n in result.notes)
+
+
+def test_a_project_that_was_copied_as_a_whole_reads_its_own_images(fields: Path, tmp_path: Path) -> None:
+    project, copy = tmp_path / "project", tmp_path / "copy"
+    (project / "out").mkdir(parents=True)
+    fields.rename(project / "fields")
+    import_cohort(project / "fields", out=project / "out" / "m.csv", positive=["malignant"])
+    shutil.copytree(project, copy)
+    assert read_manifest(copy / "out" / "m.csv").root == (copy / "fields").resolve()
+    shutil.copytree(project / "out", tmp_path / "moved alone" / "deeper")
+    assert read_manifest(tmp_path / "moved alone" / "deeper" / "m.csv").root == (project / "fields").resolve()
+
+
+def test_of_names_and_paths_the_paths_are_taken(tmp_path: Path) -> None:
+    draw(tmp_path / "f", "P1/1.png", "P2/1.png")
+    table = [
+        {"filename": "1.png", "path": f"P{n}/1.png", "label": ("negative", "positive")[n - 1], "patient": f"P{n}"}
+        for n in (1, 2)
+    ]
+    result = imported(written(tmp_path / "t.csv", table), tmp_path, images=tmp_path / "f")
+    assert images(result) == ["P1/1.png", "P2/1.png"]
+
+
+def test_two_columns_of_labels_are_not_chosen_between(fields: Path, tmp_path: Path) -> None:
+    other = {"benign": "malignant", "malignant": "benign"}
+    table = [{**row, "Label": other[row["label"]]} for row in rows(fields)]
+    refused(written(tmp_path / "t.csv", table), tmp_path, "may both be the label, and they differ", images=fields)
+    same = [{**row, "case_id": row["who"], "case": f"{row['who']} "} for row in rows(fields)]
+    result = imported(written(tmp_path / "t.csv", same), tmp_path, images=fields, positive=["malignant"])
+    assert result.counts["cases"] == 3
+    assert "case" not in result.manifest.frame
+
+
+def test_a_space_before_a_quotation_mark_is_none_of_the_name(fields: Path, tmp_path: Path) -> None:
+    lines = ['"file", "label", "patient"', *(f'"{r["file"]}", "{r["label"]}", "{r["who"]}"' for r in rows(fields))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    result = imported(tmp_path / "t.csv", tmp_path, images=fields, positive=["malignant"])
+    assert (result.counts["patients"], result.counts["positive"]) == (3, 3)
+
+
+def test_a_patient_whom_nobody_knows_is_no_patient(fields: Path, tmp_path: Path) -> None:
+    table = written(
+        tmp_path / "t.csv", changed([{**r, "patient": r["who"]} for r in rows(fields)], {"patient": "n.a."})
+    )
+    refused(table, tmp_path, "row 2: the cell 'patient' is empty", images=fields, positive=["malignant"])
+
+
+def test_paths_that_begin_in_several_ways_are_said_and_dots_are_no_beginning(tmp_path: Path) -> None:
+    draw(tmp_path / "A", "x/1.png", "x/2.png")
+    dotted = joined(tmp_path / "A", tmp_path, "./x/1.png", "../A/x/2.png")
+    assert not any("begin with" in note for note in dotted.notes)
+    same_drive = joined(tmp_path / "A", tmp_path, "C:\\s\\x\\1.png", "c:\\s\\x\\2.png")
+    assert len(images(same_drive)) == 2
+    with pytest.raises(InvalidInput, match=r"begin in 2 ways, 'D:/s/' and 'E:/t/' among them"):
+        joined(tmp_path / "A", tmp_path, "D:\\s\\x\\1.png", "E:\\t\\x\\2.png")

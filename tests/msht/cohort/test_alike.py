@@ -52,6 +52,11 @@ def test_what_people_and_programs_write_in_two_ways_is_alike(one: str, other: st
         ("P-1", "P-2"),
         ("患者1", "患者2"),
         ("S1_P2", "S12_P"),
+        ("HPV+", "HPV-"),
+        ("+", "-"),
+        ("A", "A+"),
+        ("<5 mm", ">5 mm"),
+        ("S0", "S0+"),
     ],
 )
 def test_what_differs_in_more_is_not(one: str, other: str) -> None:

@@ -177,8 +177,10 @@ def test_a_cohort_whose_manifest_lies_above_its_images_can_be_moved(empty_images
 
 
 def test_the_folder_of_images_is_declared_in_full_where_it_lies_elsewhere(tmp_path: Path) -> None:
-    assert declared_root(tmp_path / "images", tmp_path / "tables" / "m.csv") == str(tmp_path / "images")
-    assert declared_root(tmp_path, tmp_path / "m.csv") == "."
+    (tmp_path / "images").mkdir(exist_ok=True)
+    elsewhere = declared_root(tmp_path / "images", tmp_path / "tables" / "m.csv")
+    assert elsewhere == {"images": str(tmp_path / "images"), "images_from_here": "../images"}
+    assert declared_root(tmp_path, tmp_path / "m.csv") == {"images": "."}
 
 
 def test_a_folder_given_by_the_user_wins_over_the_declared_one(empty_images: MakeImages, tmp_path: Path) -> None:
