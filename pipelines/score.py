@@ -107,9 +107,19 @@ def score_images(
             scored_now = 0 if scorer is None else _score(store, scorer.batches, waiting, progress)
             stack.close()
             done = finish(store.answers, out, record, bundle, settings, lambda: time.monotonic() - started, progress)
+            stale = _set_reports_aside(store, out)
     except KeyboardInterrupt as error:
         raise Interrupted(f"Stopped; what was scored is kept. The same command goes on in {out}.") from error
-    return ScoreResult.of(out, *done, seconds=done[-1]["summary"]["seconds"], scored_now=scored_now)
+    written, notes, finished = done
+    notes = (*notes, *stale)
+    return ScoreResult.of(out, written, notes, finished, seconds=finished["summary"]["seconds"], scored_now=scored_now)
+
+
+def _set_reports_aside(store: Store, out: Path) -> list[str]:
+    """Move the PDFs that a watch left and that are of other answers by now, and say so."""
+    from pipelines.watch_refresh import set_stale_aside
+
+    return [f"A report of earlier answers is now {path}." for path in set_stale_aside(out, store.answers.prints())]
 
 
 def record_of(

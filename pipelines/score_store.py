@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS inputs (
     name TEXT PRIMARY KEY, path TEXT NOT NULL, case_name TEXT NOT NULL, stamp TEXT NOT NULL, tile TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refusals (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gone (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS inputs_by_case ON inputs (case_name, name);
 CREATE INDEX IF NOT EXISTS inputs_by_path ON inputs (path);
 CREATE TABLE IF NOT EXISTS answers (
@@ -307,8 +308,27 @@ class Store:
         """Remove inputs and their rows."""
         with self._writing():
             for name in names:
-                for table in ("inputs", "answers"):
+                for table in ("inputs", "answers", "gone", "refusals"):
                     self._connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
+
+    def gone(self) -> set[str]:
+        """Names of inputs whose photographs a watch no longer saw where they were."""
+        return {row[0] for row in self._connection.execute("SELECT name FROM gone")}
+
+    def note_gone(self, name: str, gone: bool) -> None:
+        """Note that a photograph is no longer where it was, or is there again."""
+        with self._writing():
+            change = "INSERT OR IGNORE INTO gone VALUES (?)" if gone else "DELETE FROM gone WHERE name = ?"
+            self._connection.execute(change, (name,))
+
+    def refused_like(self, stamp: str) -> list[Twin]:
+        """Inputs that were refused for their names, of a size and time: a renamed file keeps both."""
+        rows = self._connection.execute(
+            "SELECT i.name, i.case_name, i.path, a.stamp FROM refusals AS r JOIN inputs AS i ON i.name = r.name "
+            "JOIN answers AS a ON a.name = r.name WHERE a.stamp = ?",
+            (stamp,),
+        )
+        return [Twin(row[0], row[1], Path(row[2]), row[3], False) for row in rows]
 
     def digest_of(self, name: str) -> str | None:
         """SHA-256 of the photograph that an input's row is about; None where it has none, or could not be read."""

@@ -23,7 +23,7 @@ from pipelines.score_fields import GONE, FieldScorer, Row, ScoreSettings, reject
 from pipelines.score_result import ScoreResult
 from pipelines.score_sources import Found, found_in, links_left_out, printable, refuse_own_folder
 from pipelines.score_store import Store, Twin
-from pipelines.watch_refresh import Refresher
+from pipelines.watch_refresh import Refresher, set_stale_aside
 
 if TYPE_CHECKING:
     from reports.words import Language
@@ -150,6 +150,12 @@ def watch_folder(
             raise
         refresher = Refresher(bundle, out, record, settings, language=language if report else None, progress=progress)
         refresher.begin(store.answers.prints())
+
+        def set_aside() -> None:
+            for stale in [] if report else set_stale_aside(out, store.answers.prints()):
+                progress.say(f"A report of earlier answers is now {stale}.")
+
+        set_aside()
         if links.number:
             progress.say(links.in_words())
         with stage(progress, "Watching", None) as steps:
@@ -163,6 +169,7 @@ def watch_folder(
         try:
             refresher.refresh(store, watch.seconds, watch.scored)
             refresher.end()
+            set_aside()
         except KeyboardInterrupt as error:
             raise Interrupted(f"Stopped; what was scored is kept. The same command goes on in {out}.") from error
     assert refresher.result is not None, "the last refresh wrote the tables, or raised"
@@ -191,7 +198,7 @@ class _Watch:
         self._answered = dict(self.store.stamps())
         self._there = set(self._answered)
         """Names at the last look; at first all that were ever answered, so that what moved since is found."""
-        self._gone: set[str] = set()
+        self._gone = self.store.gone()
         """Names of answered photographs that were not there at an earlier look."""
         self._fresh: dict[str, float] = {}
         """When what was answered lately was answered, by name."""
@@ -221,13 +228,14 @@ class _Watch:
         for number, found in enumerate(self._found()):
             name = printable(found.name)
             seen.add(name)
-            if name in self._answered and (number + self._looks) % turns:
+            # A file of which something is to come is looked at each time, or it would never be seen twice alike.
+            if name in self._answered and name not in self._files and (number + self._looks) % turns:
                 continue
             stamp = stamp_of(found.path)
             if stamp == GONE:
                 continue
             if self._answered.get(name) == stamp:
-                self._gone.discard(name)
+                self._is_back(name)
                 continue
             there.add(name)
             file = self._files.get(name)
@@ -247,11 +255,18 @@ class _Watch:
         """Leave one row of a photograph that was copied elsewhere and then removed here; else remember that it went."""
         if name not in self._answered:
             return
-        self._gone.add(name)
+        if name not in self._gone:
+            self._gone.add(name)
+            self.store.note_gone(name, gone=True)
         self._fresh = {one: at for one, at in self._fresh.items() if time.monotonic() - at < MOVING}
         twins = self.store.twins(name)
         if any(twin.name in self._fresh and twin.path.is_file() for twin in twins if twin.name != name):
             self._forget([twin for twin in twins if twin.name == name])
+
+    def _is_back(self, name: str) -> None:
+        if name in self._gone:
+            self._gone.discard(name)
+            self.store.note_gone(name, gone=False)
 
     def _notice_moved(self, name: str) -> None:
         """Leave one row of a photograph that is answered here and is no longer where it was answered before.
@@ -261,13 +276,14 @@ class _Watch:
         twins = self.store.twins(name)
         here = next((twin for twin in twins if twin.name == name), None)
         if here is not None:
-            self._forget(
-                [
-                    twin
-                    for twin in twins
-                    if twin.name != name and not twin.path.is_file() and (twin.evaluable or twin.stamp == here.stamp)
-                ]
-            )
+            moved = [
+                twin
+                for twin in twins
+                if twin.name != name and not twin.path.is_file() and (twin.evaluable or twin.stamp == here.stamp)
+            ]
+            # One that was refused for its name has been renamed, as it was asked for.
+            moved += [twin for twin in self.store.refused_like(here.stamp) if twin.name not in (*self._there, name)]
+            self._forget(moved)
 
     def _forget(self, moved: Sequence[Twin]) -> None:
         if not moved:
@@ -321,7 +337,7 @@ class _Watch:
         for item, row in answered:
             file = self._files.pop(item.name)
             self._answered[item.name] = row["stamp"]
-            self._gone.discard(item.name)
+            self._is_back(item.name)
             self._fresh[item.name] = time.monotonic()
             self.scored += row["status"] == "scored"
             self.steps.advance()
@@ -334,7 +350,10 @@ class _Watch:
         former = self.store.digest_of(name)
         if former is None or former == row.get("sha256"):
             return
-        if name in self._gone:
+        twins = self.store.twins(name)
+        if name in self._gone and any(twin.name in self._fresh for twin in twins if twin.name != name):
+            self._forget([twin for twin in twins if twin.name == name])  # it was moved, and answered where it is
+        elif name in self._gone:
             apart = self.store.keep_apart(name)
             self.progress.say(f"Another photograph came as {name}; the row of the former is kept as {apart}.")
         else:

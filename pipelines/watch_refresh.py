@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from msht.bundle import Bundle
 from msht.errors import InvalidInput, MissingResource
+from msht.files import write_text
 from pipelines.ensemble import choose_device
 from pipelines.inputs import file_name_for
 from pipelines.progress import Progress, Silent
@@ -251,6 +252,29 @@ class Refresher:
             with self._wake:
                 if not self._ending:
                     self._due.setdefault(case, _Due(time.monotonic() + AGAIN, self._written))
+
+
+def set_stale_aside(out: Path, prints: Mapping[str, str]) -> list[Path]:
+    """Move the PDFs of a former watch whose cases have other rows by now; nobody shall take them for the present ones.
+
+    Args:
+        out: folder of the scoring.
+        prints: of the cases; see `Answers.prints`.
+
+    Returns:
+        Where they are now.
+    """
+    kept = read_lines(out / REPORTS / JOURNAL)
+    if not kept:
+        return []
+    from pipelines.report_case_all import set_aside
+
+    stale = [case for case, line in kept.items() if line.get("print") != prints.get(case)]
+    moved = [set_aside(out / REPORTS / f"case-{file_name_for(case)}.pdf") for case in sorted(stale)]
+    # What comes under these names from now on is not of the watch.
+    lines = [json.dumps(line, ensure_ascii=False) for case, line in kept.items() if case not in stale]
+    write_text(out / REPORTS / JOURNAL, "".join(f"{line}\n" for line in lines))
+    return [path for path in moved if path is not None]
 
 
 def read_lines(path: Path) -> dict[str, dict[str, str]]:
