@@ -71,7 +71,7 @@ def audit_cohort(
     from pipelines.audit_findings import all_findings, findings_table
     from pipelines.audit_parts import MEASURED, Parts, measure_all, open_folder
     from pipelines.audit_shortcut import shortcut_baselines
-    from pipelines.cohort import say_where
+    from pipelines.cohort_checks import say_where
 
     progress = progress or Silent()
     if workers is not None and workers < 1:

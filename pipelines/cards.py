@@ -135,7 +135,7 @@ def write_card(
     audit_digest = None
     if audit is not None:
         from pipelines.audit import read_audit
-        from pipelines.cohort import check_audited
+        from pipelines.cohort_checks import check_audited
 
         audited = read_audit(audit)
         if audited.manifest_digest != manifest.digest:

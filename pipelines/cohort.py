@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
-from msht.cohort.alike import alike_in_words, ids_alike
 from msht.cohort.drawing import check_settings
 from msht.cohort.manifest import (
     Manifest,
@@ -21,13 +19,14 @@ from msht.cohort.manifest import (
     require_two_classes,
     write_manifest,
 )
-from msht.cohort.roles import chosen_test, without_value
-from msht.cohort.splits import SPLIT_COLUMNS, Split, describe_split, make_split, write_split
-from msht.cohort.tables import read_table, refuse_other_endings
+from msht.cohort.roles import chosen_test
+from msht.cohort.splits import Split, describe_split, make_split, write_split
+from msht.cohort.tables import refuse_other_endings
 from msht.errors import InvalidInput
-from msht.files import inside, quoted, read_json, sha256_of
+from msht.files import quoted
 from msht.images.reading import is_image_path
 from pipelines.cards import other_cohort
+from pipelines.cohort_checks import digest_files, hold_against_audit, say_where, warn
 from pipelines.cohort_columns import join_table, locate, option_of, read_named, require_column
 from pipelines.cohort_sources import (
     Skipped,
@@ -37,7 +36,7 @@ from pipelines.cohort_sources import (
     split_pattern,
 )
 from pipelines.cohort_values import by_pattern, clean_text, drop_repeats, map_labels, note_alike, note_formulas
-from pipelines.progress import Progress, Silent, stage
+from pipelines.progress import Progress, Silent
 
 
 @dataclass(frozen=True)
@@ -302,10 +301,10 @@ def split_cohort(
         pairs, audit_digest = audited.pairs, audited.digest
     check_settings(folds, seed, 0.2 if test_fraction is None else test_fraction)
     chosen = chosen_test(manifest.frame, where, hold_out_site)  # said before every file is read
-    _warn(manifest.frame, chosen, progress)
-    digests = _digest_files(manifest, progress)
+    warn(manifest.frame, chosen, progress)
+    digests = digest_files(manifest, progress)
     if audit is not None:
-        _hold_against_audit(audit, digests, progress)
+        hold_against_audit(audit, digests, progress)
     split = make_split(
         manifest,
         folds=folds,
@@ -320,82 +319,3 @@ def split_cohort(
     )
     write_split(split, out)
     return split, describe_split(split)
-
-
-def say_where(root: Path, manifest_file: Path, progress: Progress) -> None:
-    """Say which folder the images are read from, where that is not below the manifest's own."""
-    if not root.is_relative_to(manifest_file.parent.resolve()):
-        progress.say(f"The images are read from {root}.")
-
-
-def _warn(frame: pd.DataFrame, chosen: tuple[tuple[str, str], str] | None, progress: Progress) -> None:
-    """Say what may part one patient, or leave rows in the development role that no one meant to be there."""
-    replaced = [column for column in SPLIT_COLUMNS if column in frame]
-    if replaced:
-        names = " and ".join(f"'{column}'" for column in replaced)
-        progress.say(
-            f"Warning: the manifest's own {names} {'is' if len(replaced) == 1 else 'are'} replaced by the split's. A "
-            "test role that stands there is taken over with --test-where role=VALUE."
-        )
-    for column, sets in ids_alike(frame).items():
-        progress.say(f"Warning: {alike_in_words(column, sets)} If they are one, mend the manifest: they may be parted.")
-    if chosen is not None and (number := without_value(frame, chosen[0])):
-        rows = "1 row says" if number == 1 else f"{number} rows say"
-        progress.say(f"Warning: {rows} nothing in '{chosen[0][0]}' and {'is' if number == 1 else 'are'} development.")
-
-
-def _hold_against_audit(audit: Path, digests: Mapping[str, str], progress: Progress) -> None:
-    """Refuse files that are not those that were audited, and say what the audit found to be mended.
-
-    Raises:
-        InvalidInput: if an image changed since, or could not be read then; its copies were never searched for.
-    """
-    from pipelines.audit_findings import MUST
-    from pipelines.audit_result import AUDIT_FILE, MEASUREMENTS
-
-    measured = audit / f"{MEASUREMENTS}.parquet"
-    table = read_table(measured)
-    if not {"image", "sha256"} <= set(table.columns):
-        raise InvalidInput(f"{measured} does not hold what an audit measures.", "Run `msht cohort audit` again.")
-    seen = dict(zip(table["image"], table["sha256"], strict=True))
-    unseen = [image for image in digests if pd.isna(seen.get(image))]
-    if unseen:
-        raise InvalidInput(
-            f"'{unseen[0]}' can be read now, but the audit in {audit} has not seen it ({len(unseen)} such images): "
-            "its copies were never searched for.",
-            "Run `msht cohort audit` again.",
-        )
-    changed = [image for image, digest in digests.items() if seen[image] != digest]
-    if changed:
-        raise InvalidInput(
-            f"'{changed[0]}' changed since the audit in {audit} ({len(changed)} such images), which has not seen it.",
-            "Run `msht cohort audit` again.",
-        )
-    found = read_json(audit / AUDIT_FILE, what="audit").get("by_severity", {}).get(MUST, 0)
-    if found:
-        progress.say(
-            f"Warning: the audit found {found} {'thing' if found == 1 else 'things'} that must be mended, and they go "
-            f"into the split as they are: see {audit / 'findings.csv'}."
-        )
-
-
-def check_audited(audit: Path, manifest: Manifest, progress: Progress | None = None) -> None:
-    """Read every image of a manifest once, to refuse those that are not the files that were audited.
-
-    Raises:
-        InvalidInput: naming the first.
-    """
-    progress = progress or Silent()
-    _hold_against_audit(audit, _digest_files(manifest, progress), progress)
-
-
-def _digest_files(manifest: Manifest, progress: Progress) -> dict[str, str]:
-    images = list(manifest.frame["image"])
-    digests = {}
-    with stage(progress, "Reading files", len(images)) as steps, ThreadPoolExecutor(max_workers=4) as pool:
-        for image, digest in zip(
-            images, pool.map(lambda image: sha256_of(inside(manifest.root, image)), images), strict=True
-        ):
-            digests[image] = digest
-            steps.advance()
-    return digests

@@ -22,8 +22,8 @@ from pipelines.score import SAME, record_of
 from pipelines.score_fields import GONE, FieldScorer, Row, ScoreSettings, rejected_row, stamp_of
 from pipelines.score_result import ScoreResult
 from pipelines.score_sources import Found, found_in, links_left_out, printable, refuse_own_folder
-from pipelines.score_store import Store, Twin
 from pipelines.watch_refresh import Refresher, set_stale_aside
+from pipelines.watch_store import Twin, WatchStore
 
 if TYPE_CHECKING:
     from reports.words import Language
@@ -138,7 +138,7 @@ def watch_folder(
     list(name_inputs([], lambda _: None, case_from))  # an expression that is none is refused at once
     links = links_left_out([folder], is_image_path, leave_out=out)
     record = record_of(bundle, settings, case_from=case_from, executor="local", links=links)
-    with Store(out, record, SAME_FOR_WATCH) as store:
+    with WatchStore(out, record, SAME_FOR_WATCH) as store:
         if (other := store.from_elsewhere(folder.resolve())) is not None:
             raise InvalidInput(
                 f"{out} holds scores of another folder than {folder}, of {other} for one.", "Choose another --out."
@@ -181,7 +181,7 @@ class _Watch:
     """A folder that is being watched."""
 
     folder: Path
-    store: Store
+    store: WatchStore
     scorer: FieldScorer
     refresher: Refresher
     case_from: str | None

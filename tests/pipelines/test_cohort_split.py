@@ -256,7 +256,7 @@ def test_an_impossible_split_is_one_sentence_and_writes_nothing(
 def test_what_can_be_known_beforehand_is_said_before_any_image_is_read(
     manifest: Path, settings: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pipelines.cohort as module
+    import pipelines.cohort_checks as module
 
     def never(*_: Any) -> None:
         raise AssertionError("an image was read")
