@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from cli.main import run
+Called = Callable[[str], tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -24,38 +24,26 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def called(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["msht", "cohort", *words.split("|")])
-    with pytest.raises(SystemExit) as stopped:
-        run()
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out, captured.err
-
-
-def test_from_folders_to_a_split_and_a_card(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_folders_to_a_split_and_a_card(here: Path, called: Called) -> None:
     words = "import|fields|--out|m.csv|--patient-from|^(P[0-9]+)_|--positive|malignant"
-    code, out, _ = called(words, monkeypatch, capsys)
+    code, out, _ = called(words)
     assert code == 0
     assert "m.csv: 16 images, 8 negative, 8 positive, 8 patients (2 classes)." in out
     assert "Left out 1: not an image (.txt) ('benign/notes.txt')." in out
     assert "positive: malignant." in out
-    code, out, _ = called("split|m.csv|--out|s.csv|--folds|3", monkeypatch, capsys)
+    code, out, _ = called("split|m.csv|--out|s.csv|--folds|3")
     assert code == 0
     assert "0 groups in two roles, 0 in two folds" in out
     assert "near-duplicates were not searched for" in out
     assert "Folds differ by at most" in out
-    code, out, _ = called("card|m.csv|--split|s.csv|--out|card.md", monkeypatch, capsys)
+    code, out, _ = called("card|m.csv|--split|s.csv|--out|card.md")
     assert code == 0
     assert "card.md: 16 images counted" in out
     assert (here / "card.md").is_file()
 
 
-def test_several_classes_are_said_with_what_training_needs(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, out, _ = called("import|fields|--out|m.csv", monkeypatch, capsys)
+def test_several_classes_are_said_with_what_training_needs(here: Path, called: Called) -> None:
+    _, out, _ = called("import|fields|--out|m.csv")
     assert "import again with --positive NAME" in out
     assert "No patient, case or slide is known" in out
 
@@ -102,13 +90,13 @@ ABSURD = [
 
 @pytest.mark.parametrize(("words", "expected"), ABSURD, ids=[words.replace("|", " ") for words, _ in ABSURD])
 def test_absurd_input_is_one_sentence_and_nothing_is_written(
-    here: Path, words: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, words: str, expected: str, called: Called
 ) -> None:
     rows = [f"fields/{label}/P{n}_{label}.png,{kind},P{n}" for n in range(8) for label, kind in
             (("benign", "negative"), ("malignant", "positive"))]  # fmt: skip
     (here / "t.csv").write_text("\n".join(["image,label,patient_id", *rows]))
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
-    code, _, err = called(words, monkeypatch, capsys)
+    code, _, err = called(words)
     assert code == 2
     assert expected in " ".join(err.replace("│", " ").split())
     assert "Traceback" not in err

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from cli.main import run
 from msht.cohort.manifest import build_manifest, write_manifest
+
+Called = Callable[[str], tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -26,22 +27,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def called(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["msht", "cohort", *words.split("|")])
-    with pytest.raises(SystemExit) as stopped:
-        run()
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out, captured.err
-
-
-def test_an_update_says_what_was_kept_and_what_was_replaced(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    called("card|m.csv|--out|card.md", monkeypatch, capsys)
+def test_an_update_says_what_was_kept_and_what_was_replaced(here: Path, called: Called) -> None:
+    called("card|m.csv|--out|card.md")
     card = here / "card.md"
     text = card.read_text().replace("\nstain: Diff-Quik", "\nstain: Diff-Quik, two dips")
     card.write_text(text.replace("redistribution: unknown", "redistribution: no").replace("patients: 8", "patients: 7"))
-    code, out, _ = called("card|m.csv|--out|card.md|--update", monkeypatch, capsys)
+    code, out, _ = called("card|m.csv|--out|card.md|--update")
     assert code == 0
     assert "Kept: stain is 'Diff-Quik, two dips', the manifest says 'Diff-Quik'." in out
     assert "Replaced: patients was 7, is 8." in out
@@ -50,13 +41,11 @@ def test_an_update_says_what_was_kept_and_what_was_replaced(
 
 @pytest.mark.parametrize("command", ["split|m.csv|--out|x.csv|--card|card.md", "card|m.csv|--out|card.md|--update"])
 @pytest.mark.parametrize("title", ["!!int abc", "[" * 5000, "{a: " * 3000, '"\\UFFFFFFFF"', "x\ntitle: y"])
-def test_a_slip_in_the_card_is_one_sentence(
-    command: str, title: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    called("card|m.csv|--out|card.md", monkeypatch, capsys)
+def test_a_slip_in_the_card_is_one_sentence(command: str, title: str, here: Path, called: Called) -> None:
+    called("card|m.csv|--out|card.md")
     card = here / "card.md"
     card.write_text(slip := card.read_text().replace("title: card", f"title: {title}"))
-    code, _, err = called(command, monkeypatch, capsys)
+    code, _, err = called(command)
     assert code == 2
     assert "card.md, line " in err
     assert "Traceback" not in err

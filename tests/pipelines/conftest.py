@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.progress import Silent
+
 TINY = (
     "training.epochs=2",
     "schedule.warmup_epochs=0",
@@ -75,3 +77,20 @@ def copied(world: World, tmp_path: Path) -> World:
         scores=tmp_path / "scores",
         tracking_uri=world.tracking_uri,
     )
+
+
+class Said(Silent):
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def say(self, words: str) -> None:
+        """Keep it."""
+        self.words.append(words)
+
+
+@pytest.fixture
+def said() -> Said:
+    """A listener, with all that it was told in `words`."""
+    return Said()

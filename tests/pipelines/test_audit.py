@@ -512,18 +512,12 @@ def test_the_finished_audit_of_another_cohort_is_not_replaced(cohort: Path, tmp_
     assert (tmp_path / "audit" / "audit.json").read_bytes() == before
 
 
-def test_the_audit_of_a_mended_manifest_replaces_the_former_and_says_so(cohort: Path) -> None:
-    class Said(Silent):
-        words: list[str] = []  # noqa: RUF012
-
-        def say(self, words: str) -> None:
-            self.words.append(words)
-
+def test_the_audit_of_a_mended_manifest_replaces_the_former_and_says_so(cohort: Path, said: Any) -> None:
     first = audited(cohort)
     rows_of(cohort).iloc[1:].to_csv(cohort / "manifest.csv", index=False)
-    second = audited(cohort, progress=Said())
+    second = audited(cohort, progress=said)
     assert (first["images"], second["images"]) == (40, 39)
-    assert "39 of its 40 images are in this one" in Said.words[0]
+    assert "39 of its 40 images are in this one" in said.words[0]
 
 
 def test_ids_written_in_two_ways_are_found(cohort: Path) -> None:

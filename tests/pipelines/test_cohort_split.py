@@ -284,17 +284,6 @@ def test_a_card_given_at_the_split_is_found_from_anywhere(manifest: Path, monkey
     assert card_of(read_split(manifest.parent / "s.csv")).name == "card"
 
 
-class Said(Silent):
-    """Keeps what a listener is told."""
-
-    def __init__(self) -> None:
-        self.words: list[str] = []
-
-    def say(self, words: str) -> None:
-        """Keep it."""
-        self.words.append(words)
-
-
 def rewritten(manifest: Path, **columns: list[str]) -> Path:
     """The manifest with other columns."""
     made = read_manifest(manifest)
@@ -303,11 +292,10 @@ def rewritten(manifest: Path, **columns: list[str]) -> Path:
     return manifest
 
 
-def test_ids_that_look_alike_and_rows_without_a_role_are_said_before_a_split(manifest: Path) -> None:
+def test_ids_that_look_alike_and_rows_without_a_role_are_said_before_a_split(manifest: Path, said: Any) -> None:
     ids = [f"P{n // 2}" for n in range(40)]
     ids[2:4] = ["P0.0", "P0.0"]
     cohort = [pd.NA if n < 2 else "Validation" if n < 12 else "Discovery" for n in range(40)]
-    said = Said()
     split_cohort(
         rewritten(manifest, patient_id=ids, cohort=cohort),
         out=manifest.parent / "s.csv",
@@ -369,8 +357,8 @@ def test_an_image_that_the_audit_could_not_see_is_refused(manifest: Path, audite
     assert not (manifest.parent / "s.csv").exists()
 
 
-def test_a_role_that_the_manifest_has_can_be_taken_over_and_is_never_lost_in_silence(manifest: Path) -> None:
-    said, role = Said(), ["test" if n < 12 else "train" for n in range(40)]
+def test_a_role_that_the_manifest_has_can_be_taken_over_and_is_never_lost_in_silence(manifest: Path, said: Any) -> None:
+    role = ["test" if n < 12 else "train" for n in range(40)]
     made, _ = split_cohort(
         rewritten(manifest, role=role), out=manifest.parent / "s.csv", folds=2, test_where="role=test", progress=said
     )
@@ -378,7 +366,6 @@ def test_a_role_that_the_manifest_has_can_be_taken_over_and_is_never_lost_in_sil
     assert "the manifest's own 'role' is replaced by the split's" in said.words[0]
 
 
-def test_a_card_of_another_cohort_is_doubted(manifest: Path) -> None:
-    said = Said()
+def test_a_card_of_another_cohort_is_doubted(manifest: Path, said: Any) -> None:
     split_cohort(manifest, out=manifest.parent / "s.csv", folds=2, card="leukaemia-smears", progress=said)
     assert "counts 2,900 images, this cohort has 40" in said.words[0]

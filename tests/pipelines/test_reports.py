@@ -20,24 +20,12 @@ from pipelines.case_maps import deciding_fields, explain_case
 from pipelines.explain import explain_cases
 from pipelines.explain_maps import case_scale
 from pipelines.inputs import file_name_for
-from pipelines.progress import Silent
 from pipelines.report_case import report_case
 from pipelines.report_case_all import report_cases
 from pipelines.report_validation import report_validation
 from pipelines.report_validation_settings import in_print, preprocessing_facts, time_in_print
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-class Said(Silent):
-    """Keeps what a listener is told."""
-
-    def __init__(self) -> None:
-        self.words: list[str] = []
-
-    def say(self, words: str) -> None:
-        """Keep it."""
-        self.words.append(words)
 
 
 def text_of(path: Path) -> str:
@@ -112,7 +100,9 @@ def test_maps_are_made_once_and_kept_unless_another_method_is_asked_for(copied: 
     assert maps.min() >= 0
 
 
-def test_a_field_whose_photograph_is_gone_is_named_and_shown_again_when_it_is_back(copied: Any, tmp_path: Path) -> None:
+def test_a_field_whose_photograph_is_gone_is_named_and_shown_again_when_it_is_back(
+    copied: Any, tmp_path: Path, said: Any
+) -> None:
     images = pd.read_parquet(copied.scores / "images.parquet")
     images["path"] = [str(shutil.copy(path, tmp_path / f"{n}.jpg")) for n, path in enumerate(images["path"])]
     images.to_parquet(copied.scores / "images.parquet", index=False)
@@ -121,18 +111,16 @@ def test_a_field_whose_photograph_is_gone_is_named_and_shown_again_when_it_is_ba
     chosen = deciding_fields(images[images["case"] == row["case"]], row["call"])
     gone, kept = chosen.iloc[0], chosen.iloc[1:]
     Path(gone["path"]).rename(tmp_path / "away.jpg")
-    progress = Said()
-    report_case(copied.bundle, copied.scores, row["case"], tmp_path / "c.pdf", created=WHEN, progress=progress)
-    said = text_of(tmp_path / "c.pdf")
-    assert "Without a picture" in said
-    assert str(gone["path"]) in progress.words[0]
+    report_case(copied.bundle, copied.scores, row["case"], tmp_path / "c.pdf", created=WHEN, progress=said)
+    assert "Without a picture" in text_of(tmp_path / "c.pdf")
+    assert str(gone["path"]) in said.words[0]
     maps = explain_cases(copied.bundle, copied.scores, cases=[row["case"]])[0]
     assert [one.image for one in maps.gone] == [gone["image"]]
     assert [field["image"] for field in maps.fields] == list(kept["image"])
     (tmp_path / "away.jpg").rename(gone["path"])
-    report_case(copied.bundle, copied.scores, row["case"], tmp_path / "c.pdf", created=WHEN, progress=progress)
+    report_case(copied.bundle, copied.scores, row["case"], tmp_path / "c.pdf", created=WHEN, progress=said)
     assert "Without a picture" not in text_of(tmp_path / "c.pdf")
-    assert len(progress.words) == 1
+    assert len(said.words) == 1
     whole = explain_cases(copied.bundle, copied.scores, cases=[row["case"]])[0]
     assert [field["image"] for field in whole.fields] == list(chosen["image"])
     for path in images["path"]:
