@@ -340,7 +340,7 @@ def test_a_kill_between_table_and_description_leaves_nothing_that_stops_the_next
 
     for step in ("write_table", "write_json"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"msht.cohort.manifest.{step}", killed)
+            patch.setattr(f"msht.cohort.described.{step}", killed)
             with pytest.raises(KeyboardInterrupt):
                 split_cohort(manifest, out=out, folds=2)
         split_cohort(manifest, out=out, folds=2)
